@@ -1,0 +1,1 @@
+//! The wire types of the group `image.openshift.io/v1`, and the rules that need no I/O.

@@ -1,0 +1,3 @@
+//! The `imagestream` command.
+
+fn main() {}

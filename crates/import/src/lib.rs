@@ -1,0 +1,1 @@
+//! The import engine: plan, fetch, build, settle, apply.

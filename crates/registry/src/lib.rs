@@ -1,0 +1,1 @@
+//! The read side of the OCI and Docker registry protocol.

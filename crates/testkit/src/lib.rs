@@ -1,0 +1,1 @@
+//! A scriptable registry, and helpers that start real servers, for tests.
