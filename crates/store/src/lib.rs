@@ -1,1 +1,3 @@
 //! A revisioned key-value store with watch, over SQLite or etcd.
+
+pub mod etcd;

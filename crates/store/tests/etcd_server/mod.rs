@@ -1,0 +1,138 @@
+//! Starts real etcd servers for tests: free loopback ports, data in a temporary directory, killed on drop.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One etcd member: its ports and data directory stay the same over restarts.
+pub(crate) struct Member {
+    name: String,
+    client_port: u16,
+    peer_port: u16,
+    cluster: String,
+    directory: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Member {
+    /// The URL that clients connect to.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Starts the process without waiting for it to serve.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none(), "member is running");
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let child = Command::new("etcd")
+            .arg("--name")
+            .arg(&self.name)
+            .arg("--data-dir")
+            .arg(self.directory.path().join("data"))
+            .args([
+                "--listen-client-urls",
+                &self.url(),
+                "--advertise-client-urls",
+                &self.url(),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args([
+                "--initial-cluster",
+                &self.cluster,
+                "--initial-cluster-state",
+                "new",
+            ])
+            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .args(["--log-level", "error", "--logger", "zap"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is installed (Debian package etcd-server)");
+        self.process = Some(child);
+    }
+
+    /// Kills the process (SIGKILL) and reaps it; the data stays.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("kill etcd");
+            child.wait().expect("reap etcd");
+        }
+    }
+
+    /// Waits until this member answers a linearizable read.
+    pub(crate) async fn wait_until_serving(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let options = etcd_client::ConnectOptions::new()
+                .with_connect_timeout(Duration::from_secs(1))
+                .with_timeout(Duration::from_secs(2));
+            if let Ok(mut client) = etcd_client::Client::connect([self.url()], Some(options)).await
+                && client.get("readiness", None).await.is_ok()
+            {
+                return;
+            }
+            assert!(Instant::now() < deadline, "etcd at {} does not serve", self.url());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A serving single-member etcd.
+pub(crate) async fn single() -> Member {
+    let mut members = prepare(1);
+    let mut member = members.remove(0);
+    member.spawn();
+    member.wait_until_serving().await;
+    member
+}
+
+/// A serving three-member cluster.
+pub(crate) async fn cluster_of_three() -> Vec<Member> {
+    let mut members = prepare(3);
+    members.iter_mut().for_each(Member::spawn);
+    for member in &members {
+        member.wait_until_serving().await;
+    }
+    members
+}
+
+fn prepare(count: usize) -> Vec<Member> {
+    // All listeners are held until every port is chosen, so that no port is chosen twice.
+    let listeners: Vec<TcpListener> = (0..count * 2)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    let ports: Vec<u16> = listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("bound").port())
+        .collect();
+    let cluster = (0..count)
+        .map(|index| format!("m{index}=http://127.0.0.1:{}", ports[index * 2 + 1]))
+        .collect::<Vec<_>>()
+        .join(",");
+    (0..count)
+        .map(|index| Member {
+            name: format!("m{index}"),
+            client_port: ports[index * 2],
+            peer_port: ports[index * 2 + 1],
+            cluster: cluster.clone(),
+            directory: tempfile::tempdir().expect("temporary directory"),
+            process: None,
+        })
+        .collect()
+}
