@@ -1,0 +1,311 @@
+//! Measures the store against bare etcd on the same machine and disk, both with fsync on.
+//!
+//! Prints a table for people and, as the last line, one JSON object of figures. A figure that this build can't
+//! measure is null. `BENCH_DIR` names the directory for data (a real disk; default: the current directory).
+
+use std::error::Error;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use imagestream_store::cache::{Cache, CacheOptions};
+use imagestream_store::etcd::{EtcdOptions, EtcdStore, Write};
+use peak_alloc::PeakAlloc;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Bytes of each value.
+const VALUE: usize = 2048;
+/// Objects that the cache loads.
+const OBJECTS: usize = 100_000;
+/// Watchers in the fan-out.
+const WATCHERS: usize = 1000;
+/// How long each number of writers puts.
+const PUT_TIME: Duration = Duration::from_secs(4);
+
+/// Counts live bytes, so that memory per object is measured rather than estimated.
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// An etcd server on free ports; killed on drop.
+struct Server {
+    process: Child,
+    url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Result<Self> {
+        let place = std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into());
+        let directory = tempfile::Builder::new()
+            .prefix("bench-store-")
+            .tempdir_in(place)?;
+        let listeners = [
+            TcpListener::bind("127.0.0.1:0")?,
+            TcpListener::bind("127.0.0.1:0")?,
+        ];
+        let url = format!("http://{}", listeners[0].local_addr()?);
+        let peer = format!("http://{}", listeners[1].local_addr()?);
+        drop(listeners);
+        let process = Command::new("etcd")
+            .args(["--name", "bench", "--log-level", "error", "--logger", "zap"])
+            .arg("--data-dir")
+            .arg(directory.path())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args([
+                "--initial-cluster",
+                &format!("bench={peer}"),
+                "--quota-backend-bytes",
+                "4294967296",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Self {
+            process,
+            url,
+            _directory: directory,
+        };
+        EtcdStore::connect(EtcdOptions::new([server.url.clone()]))
+            .await?
+            .health()
+            .await?;
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Throughput and latency of one kind of operation.
+struct Figures {
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+impl Figures {
+    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Self {
+        latencies.sort_unstable();
+        Self {
+            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
+            p50: quantile(&latencies, 50),
+            p99: quantile(&latencies, 99),
+        }
+    }
+
+    fn row(&self, name: &str) {
+        println!(
+            "{name:<34} {:>12.0}/s  p50 {:>10.1?}  p99 {:>10.1?}",
+            self.per_second, self.p50, self.p99
+        );
+    }
+}
+
+fn quantile(sorted: &[Duration], percent: usize) -> Duration {
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+/// Runs `operation(writer, number)` from `writers` tasks for [`PUT_TIME`].
+async fn measure<F, Fut>(writers: usize, operation: F) -> Result<Figures>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..writers)
+        .map(|writer| {
+            let operation = operation.clone();
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                while start.elapsed() < PUT_TIME {
+                    let begun = Instant::now();
+                    operation(writer, latencies.len()).await?;
+                    latencies.push(begun.elapsed());
+                }
+                Ok::<_, Box<dyn Error + Send + Sync>>(latencies)
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    Ok(Figures::of(latencies, start.elapsed()))
+}
+
+/// Puts from 1, 16 and 64 writers: bare etcd, and our backend over it.
+async fn puts(server: &Server, store: &EtcdStore) -> Result<()> {
+    let bare = etcd_client::Client::connect([&server.url], None).await?;
+    for writers in [1, 16, 64] {
+        let client = bare.clone();
+        measure(writers, move |writer, number| {
+            let mut client = client.clone();
+            async move {
+                client
+                    .put(format!("/bare/{writer}/{number}"), vec![b'x'; VALUE], None)
+                    .await?;
+                Ok(())
+            }
+        })
+        .await?
+        .row(&format!("put, bare etcd, {writers} writers"));
+        let ours = store.clone();
+        measure(writers, move |writer, number| {
+            let ours = ours.clone();
+            async move {
+                let put = Write::Put(format!("/puts/{writer}/{number}"), Bytes::from(vec![b'x'; VALUE]));
+                ours.commit(&[], &[put]).await?;
+                Ok(())
+            }
+        })
+        .await?
+        .row(&format!("put, our etcd backend, {writers} writers"));
+    }
+    Ok(())
+}
+
+/// Makes a cache, waits until it is loaded, and returns it with the time and the live bytes that took.
+async fn load(
+    store: &EtcdStore,
+    metadata_only: bool,
+) -> Result<(Cache<()>, tokio::task::AbortHandle, Duration, usize)> {
+    let before = ALLOCATOR.current_usage();
+    let begun = Instant::now();
+    let options = CacheOptions {
+        prefix: "/objects/".into(),
+        ring_capacity: 10_000,
+        metadata_only,
+    };
+    let (cache, follower) = Cache::follow(store.clone(), options, |_, _| ());
+    let follower = tokio::spawn(follower.run()).abort_handle();
+    cache
+        .wait_for(0, tokio::time::Instant::now() + Duration::from_secs(120))
+        .await?;
+    let elapsed = begun.elapsed();
+    Ok((
+        cache,
+        follower,
+        elapsed,
+        ALLOCATOR.current_usage().saturating_sub(before),
+    ))
+}
+
+/// The 99th percentile of the time from the start of a commit until each watcher has its event.
+async fn fan_out(store: &EtcdStore, cache: &Cache<()>) -> Result<Duration> {
+    const COMMITS: usize = 50;
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let revision = cache.list("/objects/none").revision;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    for _ in 0..WATCHERS {
+        let mut watcher = cache.watch("/objects/", revision, deadline).await?;
+        let sender = sender.clone();
+        tokio::spawn(
+            async move { while watcher.next().await.is_ok() && sender.send(Instant::now()).is_ok() {} },
+        );
+    }
+    let mut latencies = Vec::with_capacity(COMMITS * WATCHERS);
+    for number in 0..COMMITS {
+        let begun = Instant::now();
+        let put = Write::Put(format!("/objects/fan/{number}"), Bytes::from(vec![b'x'; VALUE]));
+        store.commit(&[], &[put]).await?;
+        for _ in 0..WATCHERS {
+            let seen = receiver.recv().await.ok_or("watchers are gone")?;
+            latencies.push(seen.duration_since(begun));
+        }
+    }
+    latencies.sort_unstable();
+    Ok(quantile(&latencies, 99))
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let server = Server::start().await?;
+    let store = EtcdStore::connect(EtcdOptions::new([server.url.clone()])).await?;
+    puts(&server, &store).await?;
+
+    let mut keys = Vec::with_capacity(OBJECTS);
+    for batch in 0..OBJECTS / 100 {
+        let writes: Vec<Write> = (0..100)
+            .map(|index| {
+                let key = format!("/objects/namespace-{:03}/object-{index:03}", batch);
+                Write::Put(key, Bytes::from(vec![b'x'; VALUE]))
+            })
+            .collect();
+        keys.extend(writes.iter().map(|write| write.key().to_owned()));
+        store.commit(&[], &writes).await?;
+    }
+
+    let (metadata, follower, _, metadata_bytes) = load(&store, true).await?;
+    follower.abort();
+    drop(metadata);
+    tokio::task::yield_now().await;
+    let (cache, _follower, loaded, bytes) = load(&store, false).await?;
+    let objects = cache.list("/objects/").entries.len();
+    let encoded: usize = keys.iter().map(|key| key.len() + VALUE).sum();
+    let overhead = bytes.saturating_sub(encoded) / objects;
+    let metadata_bytes = metadata_bytes / objects;
+
+    let keys = Arc::new(keys);
+    let (ours, names) = (store.clone(), Arc::clone(&keys));
+    let direct = measure(1, move |_, number| {
+        let (ours, names) = (ours.clone(), Arc::clone(&names));
+        async move {
+            ours.get(&names[number % names.len()], None)
+                .await?
+                .map(|_| ())
+                .ok_or("a key is missing".into())
+        }
+    })
+    .await?;
+    direct.row("get, etcd, 1 reader");
+    let begun = Instant::now();
+    let reads = 1_000_000;
+    for number in 0..reads {
+        // A stride that is coprime to the number of keys, so that reads jump about.
+        let key = &keys[number * 7919 % keys.len()];
+        std::hint::black_box(cache.get(key).ok_or("a key is missing")?);
+    }
+    let cached = f64::from(u32::try_from(reads)?) / begun.elapsed().as_secs_f64();
+    println!("{:<34} {cached:>12.0}/s", "get, cache, 1 reader");
+    let begun = Instant::now();
+    std::hint::black_box(cache.list("/objects/"));
+    println!("{:<34} {:>12.1?}", "list of 100,000, cache", begun.elapsed());
+    println!("{:<34} {loaded:>12.1?}", "load of 100,000, from etcd");
+    println!("{:<34} {overhead:>12} bytes", "memory over key and value");
+    println!(
+        "{:<34} {metadata_bytes:>12} bytes",
+        "memory per object, metadata only"
+    );
+    let watched = fan_out(&store, &cache).await?;
+    println!("{:<34} {watched:>12.1?}", "commit seen by 1,000 watchers, p99");
+
+    println!(
+        "{}",
+        json!({
+            "put64_over_etcd": null,
+            "cached_get_over_etcd": cached / direct.per_second,
+            "watch1000_p99_ms": watched.as_secs_f64() * 1e3,
+            "load100k_s": null,
+            "load100k_from_etcd_s": loaded.as_secs_f64(),
+            "overhead_bytes": overhead,
+            "metadata_only_bytes": metadata_bytes,
+        })
+    );
+    Ok(())
+}
