@@ -338,6 +338,57 @@ async fn a_wrong_password_is_refused_and_the_right_one_accepted() {
     ));
 }
 
+fn certificates() -> etcd_server::Tls {
+    let ca_key = rcgen::KeyPair::generate().expect("key");
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).expect("authority").pem();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let key = rcgen::KeyPair::generate().expect("key");
+    let mut leaf = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("address");
+    leaf.extended_key_usages = vec![
+        rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+        rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let certificate = leaf.signed_by(&key, &issuer).expect("leaf").pem();
+    etcd_server::Tls {
+        ca: ca_pem,
+        certificate,
+        key: key.serialize_pem(),
+    }
+}
+
+#[tokio::test]
+async fn tls_needs_the_right_authority_and_a_client_certificate() {
+    let tls = certificates();
+    let mut with_tls = EtcdOptions::new([]);
+    with_tls.ca_pem = Some(tls.ca.clone().into_bytes());
+    with_tls.client_identity_pem = Some((tls.certificate.clone().into_bytes(), tls.key.clone().into_bytes()));
+    let member = etcd_server::single_with_tls(tls);
+    with_tls.endpoints = vec![member.url()];
+    let store = EtcdStore::connect(with_tls.clone()).await.expect("connect");
+    store
+        .health()
+        .await
+        .expect("reads are repeated until the server is up");
+    store.commit(&[], &[put("/k", "v")]).await.expect("commit");
+
+    with_tls.request_deadline = Duration::from_secs(1);
+    let mut anonymous = with_tls.clone();
+    anonymous.client_identity_pem = None;
+    let mut other_authority = with_tls;
+    other_authority.ca_pem = Some(certificates().ca.into_bytes());
+    for refused in [anonymous, other_authority] {
+        let store = EtcdStore::connect(refused)
+            .await
+            .expect("connections are made later");
+        assert!(matches!(
+            store.get("/k", None).await,
+            Err(EtcdError::Unavailable(_))
+        ));
+    }
+}
+
 /// Writes from several tasks while `disturb` runs, then checks that no acknowledged write is missing and that
 /// the watch delivered exactly the commits that happened.
 async fn nothing_is_lost<F: Future<Output = ()>>(store: &EtcdStore, disturb: F) {

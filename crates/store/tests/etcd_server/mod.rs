@@ -14,19 +14,49 @@ pub(crate) struct Member {
     cluster: String,
     directory: tempfile::TempDir,
     process: Option<Child>,
+    tls: Option<Tls>,
+}
+
+/// What a member and its clients need to speak TLS, each side with a certificate of one authority.
+pub(crate) struct Tls {
+    /// PEM of the authority.
+    pub(crate) ca: String,
+    /// PEM of a certificate for 127.0.0.1.
+    pub(crate) certificate: String,
+    /// PEM of its key.
+    pub(crate) key: String,
 }
 
 impl Member {
     /// The URL that clients connect to.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
     /// Starts the process without waiting for it to serve.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "member is running");
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let child = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        if let Some(tls) = &self.tls {
+            for (file, pem) in [
+                ("ca", &tls.ca),
+                ("certificate", &tls.certificate),
+                ("key", &tls.key),
+            ] {
+                std::fs::write(self.directory.path().join(file), pem).expect("write PEM");
+            }
+            command
+                .arg("--client-cert-auth")
+                .arg("--trusted-ca-file")
+                .arg(self.directory.path().join("ca"))
+                .arg("--cert-file")
+                .arg(self.directory.path().join("certificate"))
+                .arg("--key-file")
+                .arg(self.directory.path().join("key"));
+        }
+        let child = command
             .arg("--name")
             .arg(&self.name)
             .arg("--data-dir")
@@ -102,6 +132,15 @@ pub(crate) async fn single() -> Member {
     member
 }
 
+/// A single-member etcd that asks its clients for a certificate; not yet known to serve.
+pub(crate) fn single_with_tls(tls: Tls) -> Member {
+    let mut members = prepare(1);
+    let mut member = members.remove(0);
+    member.tls = Some(tls);
+    member.spawn();
+    member
+}
+
 /// A serving three-member cluster.
 pub(crate) async fn cluster_of_three() -> Vec<Member> {
     let mut members = prepare(3);
@@ -133,6 +172,7 @@ fn prepare(count: usize) -> Vec<Member> {
             cluster: cluster.clone(),
             directory: tempfile::tempdir().expect("temporary directory"),
             process: None,
+            tls: None,
         })
         .collect()
 }
