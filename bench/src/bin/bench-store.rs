@@ -15,6 +15,7 @@ use imagestream_store::etcd::{EtcdOptions, EtcdStore, Write};
 use peak_alloc::PeakAlloc;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -184,7 +185,7 @@ async fn puts(server: &Server, store: &EtcdStore) -> Result<()> {
 async fn load(
     store: &EtcdStore,
     metadata_only: bool,
-) -> Result<(Cache<()>, tokio::task::AbortHandle, Duration, usize)> {
+) -> Result<(Cache<()>, JoinHandle<()>, Duration, usize)> {
     let before = ALLOCATOR.current_usage();
     let begun = Instant::now();
     let options = CacheOptions {
@@ -193,7 +194,7 @@ async fn load(
         metadata_only,
     };
     let (cache, follower) = Cache::follow(store.clone(), options, |_, _| ());
-    let follower = tokio::spawn(follower.run()).abort_handle();
+    let follower = tokio::spawn(follower.run());
     cache
         .wait_for(0, tokio::time::Instant::now() + Duration::from_secs(120))
         .await?;
@@ -254,11 +255,15 @@ async fn main() -> Result<()> {
     let (metadata, follower, _, metadata_bytes) = load(&store, true).await?;
     follower.abort();
     drop(metadata);
-    tokio::task::yield_now().await;
+    // The follower holds the cache too: its memory is free only when the task has ended.
+    let _ = follower.await;
     let (cache, _follower, loaded, bytes) = load(&store, false).await?;
     let objects = cache.list("/objects/").entries.len();
     let encoded: usize = keys.iter().map(|key| key.len() + VALUE).sum();
-    let overhead = bytes.saturating_sub(encoded) / objects;
+    let overhead = bytes
+        .checked_sub(encoded)
+        .ok_or("less memory than the objects themselves need")?
+        / objects;
     let metadata_bytes = metadata_bytes / objects;
 
     let keys = Arc::new(keys);
