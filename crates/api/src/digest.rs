@@ -96,7 +96,9 @@ pub(crate) fn algorithm_is_well_formed(algorithm: &str) -> bool {
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+    nibbles
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
 }
 
 impl fmt::Display for Digest {
@@ -145,7 +147,10 @@ mod tests {
             (format!("sha512:{}", "0".repeat(128)), None),
             (format!("sha512:{hex64}"), Some(DigestError::Length)),
             (format!("md5:{hex64}"), Some(DigestError::Algorithm)),
-            (format!("sha256:{}", hex64.to_uppercase()), Some(DigestError::Format)),
+            (
+                format!("sha256:{}", hex64.to_uppercase()),
+                Some(DigestError::Format),
+            ),
             (format!("sha256+:{hex64}"), Some(DigestError::Format)),
             ("sha256:".into(), Some(DigestError::Format)),
             ("sha256".into(), Some(DigestError::Format)),
@@ -159,7 +164,10 @@ mod tests {
     #[test]
     fn a_digest_verifies_its_own_content_only() {
         let empty = Digest::sha256_of(b"");
-        assert_eq!(empty.as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            empty.as_str(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert!(empty.verifies(b""));
         assert!(!empty.verifies(b"x"));
         let long = Digest::parse(&format!("sha512:{}", hex(&Sha512::digest(b"x")))).unwrap();

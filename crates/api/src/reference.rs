@@ -76,7 +76,11 @@ impl ImageReference {
             registry: registry.into(),
             namespace: namespace.into(),
             name: name.into(),
-            tag: if registry_only { String::new() } else { parts.tag.into() },
+            tag: if registry_only {
+                String::new()
+            } else {
+                parts.tag.into()
+            },
             id: parts.digest.into(),
         })
     }
@@ -113,13 +117,22 @@ impl ImageReference {
     #[must_use]
     pub fn repository(&self) -> String {
         let parts = [&self.registry, &self.namespace, &self.name];
-        parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("/")
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("/")
     }
 
     /// `[namespace/]name`: the name by which the registry knows the repository.
     #[must_use]
     pub fn repository_name(&self) -> String {
-        Self { registry: String::new(), ..self.clone() }.repository()
+        Self {
+            registry: String::new(),
+            ..self.clone()
+        }
+        .repository()
     }
 
     /// The same reference with registry `docker.io`, namespace `library` (on Docker Hub) and tag `latest`
@@ -226,15 +239,28 @@ pub fn normalise(exact: &str) -> Result<String, ReferenceError> {
         }
         _ => ("docker.io", exact),
     };
-    let host = if host == "index.docker.io" { "docker.io" } else { host };
-    let library = if host == "docker.io" && !remainder.contains('/') { "library/" } else { "" };
+    let host = if host == "index.docker.io" {
+        "docker.io"
+    } else {
+        host
+    };
+    let library = if host == "docker.io" && !remainder.contains('/') {
+        "library/"
+    } else {
+        ""
+    };
     let name = remainder.split_once(':').map_or(remainder, |(name, _)| name);
     if name.to_lowercase() != name {
         return Err(ReferenceError::Uppercase);
     }
     let normalised = format!("{host}/{library}{remainder}");
-    parse_parts(if exact.is_empty() { exact } else { &normalised })
-        .map_err(|error| if error == ReferenceError::Empty { ReferenceError::Format } else { error })?;
+    parse_parts(if exact.is_empty() { exact } else { &normalised }).map_err(|error| {
+        if error == ReferenceError::Empty {
+            ReferenceError::Format
+        } else {
+            error
+        }
+    })?;
     Ok(normalised)
 }
 
@@ -295,7 +321,9 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_host(host: &str) -> bool {
-    let (labels, port) = host.split_once(':').map_or((host, None), |(labels, port)| (labels, Some(port)));
+    let (labels, port) = host
+        .split_once(':')
+        .map_or((host, None), |(labels, port)| (labels, Some(port)));
     let port_fits = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     port_fits
         && labels.split('.').all(|label| {
@@ -313,16 +341,20 @@ fn is_component(component: &str) -> bool {
     let bytes = component.as_bytes();
     let ends_are_words = bytes.first().is_some_and(is_word) && bytes.last().is_some_and(is_word);
     ends_are_words
-        && bytes
-            .split(is_word)
-            .all(|separator| matches!(separator, [] | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
+        && bytes.split(is_word).all(|separator| {
+            matches!(separator, [] | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
+        })
 }
 
 fn is_tag(tag: &str) -> bool {
     let bytes = tag.as_bytes();
     bytes.len() <= TAG_MAX
-        && bytes.first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && bytes
+            .first()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 fn is_digest(text: &str) -> bool {

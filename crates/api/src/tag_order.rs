@@ -58,10 +58,13 @@ impl Priority {
 
 /// `N.N` or `N.N-word` (letters, digits and `_`), read as `N.N.0` or `N.N.0-word`.
 fn minor(text: &str) -> Option<Version> {
-    let (numbers, word) = text.split_once('-').map_or((text, None), |(numbers, word)| (numbers, Some(word)));
+    let (numbers, word) = text
+        .split_once('-')
+        .map_or((text, None), |(numbers, word)| (numbers, Some(word)));
     let (major, minor) = numbers.split_once('.')?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !digits(major) || !digits(minor) || !word.is_none_or(is_word) {
         return None;
     }
@@ -94,7 +97,10 @@ mod tests {
                 "latest, 1.10, 1.9, 1.2, v1.2, 1.2-rc1, 1.2.3, v1.2.3, 1.2.3-rc1, 01.2, 1.2-alpine3.5, 1.2-rc_1, \
                  1.2.03, 2, V1.2, alpine, v2",
             ),
-            ("1.2-1, 1.2-2, 1.2-10, 1.2, v1.2, 1.2-a", "1.2, v1.2, 1.2-a, 1.2-10, 1.2-2, 1.2-1"),
+            (
+                "1.2-1, 1.2-2, 1.2-10, 1.2, v1.2, 1.2-a",
+                "1.2, v1.2, 1.2-a, 1.2-10, 1.2-2, 1.2-1",
+            ),
             (
                 "8, 8.10, 8.9, 8.9-1107, 8.10-1749, 8.10-1749-source, latest, nightly, v0.0.1",
                 "latest, 8.10, 8.10-1749, 8.9, 8.9-1107, v0.0.1, 8, 8.10-1749-source, nightly",

@@ -60,7 +60,13 @@ const ACCEPTED: &[[&str; 8]] = &[
 fn accepted_references_are_split_defaulted_and_formatted() {
     for [input, registry, namespace, name, tag, id, exact, url] in ACCEPTED {
         let parsed = ImageReference::parse(input).unwrap_or_else(|e| panic!("{input}: {e}"));
-        let parts = [&parsed.registry, &parsed.namespace, &parsed.name, &parsed.tag, &parsed.id];
+        let parts = [
+            &parsed.registry,
+            &parsed.namespace,
+            &parsed.name,
+            &parsed.tag,
+            &parsed.id,
+        ];
         assert_eq!(parts, [registry, namespace, name, tag, id], "{input}");
         assert_eq!(parsed.defaulted().exact(), *exact, "{input}");
         assert_eq!(parsed.registry_url(), *url, "{input}");
@@ -77,7 +83,10 @@ fn rejected_references_say_why() {
         ("foo/".into(), "invalid reference format"),
         ("/foo".into(), "invalid reference format"),
         ("foo//bar".into(), "invalid reference format"),
-        ("registry/extra/openshift//ruby-19-centos".into(), "invalid reference format"),
+        (
+            "registry/extra/openshift//ruby-19-centos".into(),
+            "invalid reference format",
+        ),
         ("a-|///bbb".into(), "invalid reference format"),
         ("foo___bar".into(), "invalid reference format"),
         ("foo_.bar".into(), "invalid reference format"),
@@ -88,14 +97,23 @@ fn rejected_references_say_why() {
         ("foo@sha256:abc".into(), "invalid reference format"),
         ("abc@badid".into(), "invalid reference format"),
         ("a/b@sha256:something".into(), "invalid reference format"),
-        ("foo@md5:00000000000000000000000000000000".into(), "unsupported digest algorithm"),
-        ("foo@sha256:00000000000000000000000000000000".into(), "invalid checksum digest length"),
+        (
+            "foo@md5:00000000000000000000000000000000".into(),
+            "unsupported digest algorithm",
+        ),
+        (
+            "foo@sha256:00000000000000000000000000000000".into(),
+            "invalid checksum digest length",
+        ),
         ("[::1]:5000/foo".into(), "invalid reference format"),
         ("https://quay.io/foo".into(), "invalid reference format"),
         ("foo bar".into(), "invalid reference format"),
         ("*".into(), "invalid reference format"),
         (format!("foo:{}", "a".repeat(129)), "invalid reference format"),
-        ("a".repeat(256), "repository name must not be more than 255 characters"),
+        (
+            "a".repeat(256),
+            "repository name must not be more than 255 characters",
+        ),
     ];
     for (input, text) in cases {
         let error = ImageReference::parse(&input).expect_err(&input);
@@ -108,9 +126,19 @@ fn derived_forms_keep_or_drop_tag_and_id() {
     let both = ImageReference::parse(&format!("quay.io/a/b:v1@{D}")).unwrap();
     assert_eq!(both.most_specific().tag, "");
     assert_eq!(both.exact(), format!("quay.io/a/b@{D}"));
-    let named = ImageReference { name: "b".into(), id: "abc".into(), ..ImageReference::default() };
+    let named = ImageReference {
+        name: "b".into(),
+        id: "abc".into(),
+        ..ImageReference::default()
+    };
     assert_eq!(named.exact(), "b:abc");
-    assert_eq!((named.most_specific().tag.as_str(), named.most_specific().id.as_str()), ("abc", ""));
+    assert_eq!(
+        (
+            named.most_specific().tag.as_str(),
+            named.most_specific().id.as_str()
+        ),
+        ("abc", "")
+    );
 
     let minimal = |text: &str| ImageReference::parse(text).unwrap().minimal().exact();
     assert_eq!(minimal("index.docker.io/library/foo:latest"), "docker.io/foo");
@@ -137,7 +165,11 @@ fn normalised_forms_are_those_of_the_distribution_client() {
         let actual = ImageReference::parse(input).unwrap().normalised();
         assert_eq!(actual, expected.map(String::from), "{input}");
     }
-    assert_eq!(normalise(&"a".repeat(64)), Err(ReferenceError::Format), "an image id is no repository");
+    assert_eq!(
+        normalise(&"a".repeat(64)),
+        Err(ReferenceError::Format),
+        "an image id is no repository"
+    );
     assert_eq!(normalise("*:latest"), Err(ReferenceError::Format));
 }
 
