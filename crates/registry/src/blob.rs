@@ -1,0 +1,64 @@
+//! Blobs: `GET` and `HEAD` of `/v2/<name>/blobs/<digest>`.
+//!
+//! See [pulling blobs](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-blobs).
+
+use bytes::Bytes;
+use http::Method;
+use imagestream_api::digest::Digest;
+
+use crate::error::Error;
+use crate::repository::Repository;
+use crate::transport::Request;
+
+/// Largest blob that is read: only image configurations are, and they are JSON documents.
+const MAX_BLOB_BYTES: usize = 8 << 20;
+
+impl Repository {
+    /// Reads a small blob, such as an image configuration, and verifies it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBlob`] when the registry does not have it, [`Error::TooLarge`] beyond 8 MiB,
+    /// [`Error::Integrity`] when the content is not what the digest says, or what went wrong on the way.
+    pub async fn blob(&self, digest: &Digest) -> Result<Bytes, Error> {
+        let answer = self
+            .transport
+            .fetch(self, &self.blob_request(Method::GET, digest))
+            .await?;
+        if digest.verifies(&answer.body) {
+            return Ok(answer.body);
+        }
+        let calculated = Digest::sha256_of(&answer.body);
+        Err(Error::Integrity {
+            what: "blob",
+            asked: digest.clone(),
+            calculated,
+        })
+    }
+
+    /// Asks for the size of a blob, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBlob`] when the registry does not have it, [`Error::Malformed`] when it does not say the
+    /// size, or what went wrong on the way.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<u64, Error> {
+        let answer = self
+            .transport
+            .fetch(self, &self.blob_request(Method::HEAD, digest))
+            .await?;
+        let size = answer
+            .header("content-length")
+            .and_then(|length| length.parse().ok());
+        size.ok_or_else(|| Error::Malformed(format!("the registry does not say the size of blob {digest}")))
+    }
+
+    fn blob_request(&self, method: Method, digest: &Digest) -> Request {
+        Request {
+            method,
+            path: format!("/v2/{}/blobs/{digest}", self.name),
+            accept: &[],
+            not_found: Some(Error::UnknownBlob),
+            what: "blob",
+            limit: MAX_BLOB_BYTES,
+        }
+    }
+}

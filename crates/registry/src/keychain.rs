@@ -1,0 +1,1 @@
+//! Which credential is for which reference.

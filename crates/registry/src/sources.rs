@@ -1,0 +1,1 @@
+//! Where a reference is pulled from.
