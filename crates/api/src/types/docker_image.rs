@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::wire::{is_empty, nullable};
 use super::{GROUP, Time};
 
+mod created;
 mod fold;
 
 const KIND: &str = "DockerImage";
@@ -96,7 +97,7 @@ pub struct DockerImage {
     #[serde(deserialize_with = "nullable", skip_serializing_if = "is_empty")]
     pub comment: String,
     /// When the image was built, whole seconds; `null` in JSON if unknown.
-    #[serde(deserialize_with = "whole_seconds")]
+    #[serde(deserialize_with = "created::deserialize")]
     pub created: Option<Time>,
     /// Id of the build's container.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "is_empty")]
@@ -230,23 +231,6 @@ impl Serialize for DockerImage {
             }
         }
     }
-}
-
-/// A time without its fraction of a second; the zero time of Go is no time.
-fn whole_seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
-    /// 0001-01-01T00:00:00Z, in seconds since the epoch.
-    const GO_ZERO: i64 = -62_135_596_800;
-    let Some(time) = Option::<Time>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    // Rounded down, as cutting off the fraction from the text does.
-    let seconds = time.0.as_nanosecond().div_euclid(1_000_000_000);
-    let seconds = i64::try_from(seconds).map_err(serde::de::Error::custom)?;
-    if seconds == GO_ZERO {
-        return Ok(None);
-    }
-    let time = k8s_openapi::jiff::Timestamp::from_second(seconds).map_err(serde::de::Error::custom)?;
-    Ok(Some(Time(time)))
 }
 
 /// Configuration of a container.
