@@ -55,7 +55,7 @@ pub(crate) async fn answer(
     };
     let form = String::from_utf8_lossy(&form).into_owned();
     let authorization = text_header(&head);
-    shared.requests().push(Recorded {
+    shared.note(Recorded {
         method: head.method.clone(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
