@@ -2,7 +2,8 @@
 //! [OCI image layout](https://github.com/opencontainers/image-spec/blob/main/image-layout.md) and the
 //! [`dir:` form](https://github.com/containers/image/blob/main/docs/containers-transports.5.md).
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -48,15 +49,19 @@ impl Content {
         write_parts(held, &top.digest, directory)
     }
 
-    /// Writes every tag of every repository below `directory` as `REPOSITORY:TAG/`, which is the tree that
-    /// `skopeo sync --src dir` copies in one go.
-    pub fn write_sync_tree(&self, directory: &Path) -> std::io::Result<()> {
+    /// Writes every tag of every repository, in trees that `skopeo sync --src dir` copies in one go. Returns each
+    /// tree with the path that its repositories have in common: skopeo keeps the last part of a name only.
+    pub fn write_sync_trees(&self, directory: &Path) -> std::io::Result<Vec<(PathBuf, String)>> {
+        let mut trees = BTreeMap::new();
         for (repository, held) in &self.repositories {
+            let (parent, name) = repository.rsplit_once('/').unwrap_or(("", repository));
+            let next = directory.join(trees.len().to_string());
+            let tree = trees.entry(parent.to_owned()).or_insert(next);
             for tag in held.tags.keys() {
-                self.write_dir(repository, tag, &directory.join(format!("{repository}:{tag}")))?;
+                self.write_dir(repository, tag, &tree.join(format!("{name}:{tag}")))?;
             }
         }
-        Ok(())
+        Ok(trees.into_iter().map(|(parent, tree)| (tree, parent)).collect())
     }
 }
 

@@ -19,6 +19,7 @@ pub mod index;
 pub mod layer;
 pub mod layout;
 pub mod rate_limit;
+pub mod real;
 pub mod record;
 pub mod registry;
 pub mod samples;
