@@ -1,1 +1,10 @@
-//! End-to-end tests; see `tests/`.
+//! End-to-end tests: the program as users run it, against real servers. The tests are in `tests/`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "only tests use this crate: a broken run should end the test at once"
+)]
+
+pub mod program;
