@@ -1,1 +1,21 @@
-//! The import engine: plan, fetch, build, settle, apply.
+//! An [ImageStreamImport](imagestream_api::types::ImageStreamImport), run: images are read from their registries
+//! and, on request, recorded in a stream.
+//!
+//! [`Engine::run`] plans which manifests are needed, fetches each once, builds Images from them and settles each
+//! item's own status. [`apply::apply`] is pure: it makes a new stream from the results and the old one.
+
+pub mod apply;
+mod build;
+mod cache;
+mod engine;
+mod failure;
+mod once;
+mod plan;
+mod platform;
+mod progress;
+mod reader;
+mod repository;
+
+pub use engine::{Credentials, Engine, EngineOptions, Request};
+pub use platform::Platform;
+pub use progress::Progress;

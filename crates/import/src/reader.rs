@@ -1,0 +1,416 @@
+//! Reads images from registries: source after source, each manifest and configuration once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use imagestream_api::defaults::ImportMode;
+use imagestream_api::digest::Digest;
+use imagestream_api::reference::ImageReference;
+use imagestream_api::types::Image;
+use imagestream_registry::distribution::{self, Index, Manifest};
+use imagestream_registry::sources::PullBy;
+use imagestream_registry::{Access, Client, Error, FetchedManifest, ManifestAt, Repository};
+
+use crate::build;
+use crate::cache::{ContentCache, Origin};
+use crate::engine::Request;
+use crate::failure::Failure;
+use crate::once::Once;
+use crate::plan::{Item, normalised};
+use crate::platform::{self, Platform};
+
+/// Most content that one import may fetch, in bytes: a hostile manifest list can name gigabytes.
+const MAX_IMPORT_BYTES: usize = 512 << 20;
+
+/// An image as it was read, with the members of a preserved manifest list.
+#[derive(Debug)]
+pub(crate) struct ReadImage {
+    pub(crate) image: Image,
+    pub(crate) members: Vec<Image>,
+}
+
+pub(crate) type Outcome = Result<Arc<ReadImage>, Failure>;
+
+/// Reads images for one run of one import: what was read, and who may read, is remembered for that long.
+pub(crate) struct Reader<'a> {
+    client: &'a Client,
+    cache: &'a ContentCache,
+    pub(crate) request: &'a Request<'a>,
+    platform: &'a Platform,
+    /// Whether the secrets count; without them only what the host itself may read is read.
+    with_secrets: bool,
+    images: Once<Item, Outcome>,
+    sessions: Once<(Origin, bool), Result<Session, SessionError>>,
+    manifests: Once<(Session, ManifestAt), Result<Arc<FetchedManifest>, Error>>,
+    configs: Once<(Session, Digest), Result<Bytes, Error>>,
+    fetched_bytes: AtomicUsize,
+}
+
+/// Why a repository could not be opened.
+#[derive(Debug, Clone)]
+pub(crate) enum SessionError {
+    /// The credentials can't be read.
+    Credentials(String),
+    /// The registry client refuses.
+    Registry(Error),
+}
+
+impl SessionError {
+    fn of_image(&self, name: &str) -> Failure {
+        match self {
+            Self::Credentials(error) => Failure::Error(format!("{name}: {error}")),
+            Self::Registry(error) => Failure::of_image(name, error),
+        }
+    }
+}
+
+/// A repository that this run may read.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) origin: Origin,
+    insecure: bool,
+    pub(crate) repository: Repository,
+}
+
+// Within a run, origin and security decide who asks and how.
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.origin, self.insecure) == (&other.origin, other.insecure)
+    }
+}
+
+impl Eq for Session {}
+
+impl std::hash::Hash for Session {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.origin, self.insecure).hash(state);
+    }
+}
+
+/// Which sessions read an image, and how it is called when one fails.
+struct Source {
+    session: Session,
+    /// Normalised reference.
+    name: String,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        client: &'a Client,
+        cache: &'a ContentCache,
+        request: &'a Request<'a>,
+        platform: &'a Platform,
+        with_secrets: bool,
+    ) -> Self {
+        Self {
+            client,
+            cache,
+            request,
+            platform,
+            with_secrets,
+            images: Once::default(),
+            sessions: Once::default(),
+            manifests: Once::default(),
+            configs: Once::default(),
+            fetched_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reads an image, or finds that it was read.
+    pub(crate) async fn image(&self, item: &Item) -> Outcome {
+        let read = self.images.get(item.clone(), async {
+            let image = self.read(item, None).await?;
+            Ok(Arc::new(image))
+        });
+        // On the heap: many of these are under way at once.
+        Box::pin(read).await
+    }
+
+    /// `list_from` is where the list that names the image was read just now.
+    async fn read(&self, item: &Item, list_from: Option<&Session>) -> Result<ReadImage, Failure> {
+        let (source, manifest) = self.manifest_from_any_source(item, list_from).await?;
+        let parsed = parse(&source, &manifest)?;
+        match (parsed, item.mode) {
+            (Manifest::Index(index), ImportMode::PreserveOriginal) => {
+                let members = self.members(item, &source.session, &index).await?;
+                let reference = by_digest(&item.reference, &manifest.digest);
+                let image = build::index(&manifest, &index, reference, self.request.now);
+                Ok(ReadImage { image, members })
+            }
+            (Manifest::Index(index), ImportMode::Legacy) => {
+                let (manifest, parsed) = self.chosen_member(item, &source, &index).await?;
+                let image = self.single(item, &source, &manifest, &parsed).await?;
+                Ok(ReadImage {
+                    image,
+                    members: Vec::new(),
+                })
+            }
+            (parsed, _) => {
+                let image = self.single(item, &source, &manifest, &parsed).await?;
+                Ok(ReadImage {
+                    image,
+                    members: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// The manifest from the first source that has it.
+    async fn manifest_from_any_source(
+        &self,
+        item: &Item,
+        list_from: Option<&Session>,
+    ) -> Result<(Source, Arc<FetchedManifest>), Failure> {
+        let mut failures = Vec::new();
+        // A reference that registries can't be asked for has no sources either.
+        normalised(&item.reference)?;
+        let by = if item.reference.id.is_empty() {
+            PullBy::Tag
+        } else {
+            PullBy::Digest
+        };
+        for candidate in &self.request.rules.pull_sources(&item.reference, by).candidates {
+            match self.manifest_from(candidate, item.insecure, list_from).await {
+                Ok(found) => return Ok(found),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(Failure::of_sources(failures))
+    }
+
+    async fn manifest_from(
+        &self,
+        candidate: &ImageReference,
+        insecure: bool,
+        list_from: Option<&Session>,
+    ) -> Result<(Source, Arc<FetchedManifest>), Failure> {
+        let name = normalised(candidate)?;
+        let session = self
+            .session(candidate, insecure)
+            .await
+            .map_err(|error| error.of_image(&name))?;
+        let manifest = match candidate.digest() {
+            Some(digest) if list_from == Some(&session) => self.member_manifest(&session, &digest).await,
+            Some(digest) => self.manifest(&session, ManifestAt::Digest(digest)).await,
+            None => {
+                self.manifest(&session, ManifestAt::Tag(candidate.tag.clone()))
+                    .await
+            }
+        }
+        .map_err(|error| Failure::of_image(&name, &error))?;
+        Ok((Source { session, name }, manifest))
+    }
+
+    /// The manifests of all members of a preserved list, each a single image.
+    async fn members(&self, list: &Item, list_from: &Session, index: &Index) -> Result<Vec<Image>, Failure> {
+        let members = index.manifests.iter().map(|member| {
+            let mut item = list.clone();
+            item.reference.tag.clear();
+            item.reference.id = member.digest.to_string();
+            item.mode = ImportMode::Legacy;
+            item.preferred = None;
+            async move {
+                // A list inside of the list stands for the member that is chosen from it, under its own digest.
+                let mut image = Box::pin(self.read(&item, Some(list_from))).await?.image;
+                image.docker_image_reference = by_digest(&item.reference, &member.digest);
+                Ok(image)
+            }
+        });
+        try_join_all(members).await
+    }
+
+    /// The member of a list that is imported for the whole.
+    async fn chosen_member(
+        &self,
+        item: &Item,
+        source: &Source,
+        index: &Index,
+    ) -> Result<(Arc<FetchedManifest>, Manifest), Failure> {
+        let preferred = item.preferred.as_ref().unwrap_or(self.platform);
+        let member = platform::choose(&index.manifests, preferred)
+            .ok_or_else(|| Failure::Error(format!("{}: no manifests in manifest list", source.name)))?;
+        let manifest = self
+            .member_manifest(&source.session, &member.digest)
+            .await
+            .map_err(|error| Failure::of_image(&source.name, &error))?;
+        let parsed = parse(source, &manifest)?;
+        Ok((manifest, parsed))
+    }
+
+    /// The Image of a manifest that is no list.
+    async fn single(
+        &self,
+        item: &Item,
+        source: &Source,
+        manifest: &FetchedManifest,
+        parsed: &Manifest,
+    ) -> Result<Image, Failure> {
+        let reference = by_digest(&item.reference, &manifest.digest);
+        let unbuildable = |error: build::BuildError| Failure::Error(error.to_string());
+        match parsed {
+            Manifest::Image(parsed) => {
+                let config = self
+                    .config(&source.session, &parsed.config.digest)
+                    .await
+                    .map_err(|error| Failure::of_image(&source.name, &error))?;
+                build::image(manifest, parsed, &config, reference).map_err(unbuildable)
+            }
+            Manifest::Schema1(parsed) => {
+                let mut image = build::schema1(manifest, parsed, reference).map_err(unbuildable)?;
+                if image.docker_image_metadata.size == 0 {
+                    self.measure_layers(&source.session, &mut image)
+                        .await
+                        .map_err(|error| Failure::Error(error.to_string()))?;
+                }
+                Ok(image)
+            }
+            Manifest::Index(index) => {
+                let kind = if index.media_type == distribution::DOCKER_LIST {
+                    "*manifestlist.DeserializedManifestList"
+                } else {
+                    "*ocischema.DeserializedImageIndex"
+                };
+                Err(Failure::Error(format!("unsupported image manifest type: {kind}")))
+            }
+        }
+    }
+
+    async fn measure_layers(&self, session: &Session, image: &mut Image) -> Result<(), Error> {
+        let names: std::collections::BTreeSet<_> = image
+            .docker_image_layers
+            .iter()
+            .map(|layer| layer.name.clone())
+            .collect();
+        let measured = names.into_iter().map(|name| async move {
+            let digest = Digest::parse(&name).map_err(|error| Error::Malformed(error.to_string()))?;
+            let size = match self.cache.layer_size(&session.origin, &digest) {
+                Some(size) => size,
+                None => {
+                    let size = session.repository.blob_size(&digest).await?;
+                    self.cache.keep_layer_size(&session.origin, &digest, size);
+                    size
+                }
+            };
+            Ok::<_, Error>((name, i64::try_from(size).unwrap_or(i64::MAX)))
+        });
+        let sizes: std::collections::HashMap<_, _> = try_join_all(measured).await?.into_iter().collect();
+        build::set_layer_sizes(image, |name| sizes.get(name).copied());
+        Ok(())
+    }
+
+    /// A manifest: the one that is known, if the registry confirms to this caller that it is still the one.
+    async fn manifest(&self, session: &Session, at: ManifestAt) -> Result<Arc<FetchedManifest>, Error> {
+        let key = (session.clone(), at.clone());
+        let fetch = async {
+            let known = match &at {
+                ManifestAt::Tag(tag) => self.cache.tagged(&session.origin, tag),
+                ManifestAt::Digest(digest) => self.cache.manifest(&session.origin, digest),
+            };
+            // A HEAD that fails is not the answer: only a GET says what is wrong.
+            if let Some(known) = known
+                && let Ok(Some(digest)) = session.repository.manifest_head(&at).await
+                && digest == known.digest
+            {
+                return Ok(known);
+            }
+            let manifest = Arc::new(session.repository.manifest(&at).await?);
+            self.count(manifest.body.len())?;
+            let tag = match &at {
+                ManifestAt::Tag(tag) => Some(tag.as_str()),
+                ManifestAt::Digest(_) => None,
+            };
+            self.cache.keep_manifest(&session.origin, tag, &manifest);
+            Ok(manifest)
+        };
+        self.manifests.get(key, fetch).await
+    }
+
+    /// The manifest of a member of a list that the registry has just let this caller read.
+    async fn member_manifest(
+        &self,
+        session: &Session,
+        digest: &Digest,
+    ) -> Result<Arc<FetchedManifest>, Error> {
+        match self.cache.manifest(&session.origin, digest) {
+            Some(known) => Ok(known),
+            None => self.manifest(session, ManifestAt::Digest(digest.clone())).await,
+        }
+    }
+
+    /// The configuration that a manifest names which the registry has just let this caller read.
+    async fn config(&self, session: &Session, digest: &Digest) -> Result<Bytes, Error> {
+        if let Some(known) = self.cache.config(&session.origin, digest) {
+            return Ok(known);
+        }
+        let key = (session.clone(), digest.clone());
+        let fetch = async {
+            let config = session.repository.blob(digest).await?;
+            self.count(config.len())?;
+            self.cache.keep_config(&session.origin, digest, config.clone());
+            Ok(config)
+        };
+        self.configs.get(key, fetch).await
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), Error> {
+        let before = self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > MAX_IMPORT_BYTES {
+            return Err(Error::TooLarge {
+                what: "the content of this import",
+                limit: MAX_IMPORT_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    /// The repository of a reference, opened once with the credential that fits.
+    pub(crate) async fn session(
+        &self,
+        reference: &ImageReference,
+        insecure: bool,
+    ) -> Result<Session, SessionError> {
+        let origin = Origin {
+            host: reference.contacted_host().into(),
+            repository: reference.defaulted().repository_name().into(),
+        };
+        let open = async {
+            let credentials = self.request.credentials;
+            let credential = credentials
+                .find(&reference.defaulted().with_library(), self.with_secrets)
+                .await
+                .map_err(SessionError::Credentials)?;
+            let access = Access {
+                insecure,
+                credential,
+                deadline: self.request.deadline,
+            };
+            let repository = self
+                .client
+                .repository(&origin.host, &origin.repository, access)
+                .map_err(SessionError::Registry)?;
+            Ok(Session {
+                origin: origin.clone(),
+                insecure,
+                repository,
+            })
+        };
+        self.sessions.get((origin.clone(), insecure), open).await
+    }
+}
+
+fn parse(source: &Source, manifest: &FetchedManifest) -> Result<Manifest, Failure> {
+    distribution::parse(&manifest.media_type, &manifest.body)
+        .map_err(|error| Failure::Error(format!("{}: {error}", source.name)))
+}
+
+/// The reference of the repository with this digest.
+fn by_digest(reference: &ImageReference, digest: &Digest) -> String {
+    ImageReference {
+        tag: String::new(),
+        id: digest.to_string(),
+        ..reference.clone()
+    }
+    .exact()
+}

@@ -1,0 +1,180 @@
+//! The tags of a repository: listed, ordered and read up to a limit.
+
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use imagestream_api::defaults::ImportMode;
+use imagestream_api::reference::ImageReference;
+use imagestream_api::types::{ImageImportStatus, RepositoryImportSpec, RepositoryImportStatus, Status};
+use imagestream_api::{status, tag_order};
+
+use crate::engine::settled;
+use crate::failure::Failure;
+use crate::plan::{self, Item, Planned};
+use crate::reader::{Reader, SessionError};
+
+/// Reads the tags of a repository, at most `limit` of them.
+///
+/// Tags beyond the limit that `images` reads anyway, in the same way, are answered too.
+pub(crate) async fn read(
+    spec: &RepositoryImportSpec,
+    images: &[Planned],
+    limit: Option<usize>,
+    reader: &Reader<'_>,
+) -> RepositoryImportStatus {
+    let name = spec.from.name.as_deref().unwrap_or_default();
+    match try_read(name, spec, images, limit, reader).await {
+        Ok(status) => status,
+        Err(status) => RepositoryImportStatus {
+            status: *status,
+            ..RepositoryImportStatus::default()
+        },
+    }
+}
+
+async fn try_read(
+    name: &str,
+    spec: &RepositoryImportSpec,
+    images: &[Planned],
+    limit: Option<usize>,
+    reader: &Reader<'_>,
+) -> Result<RepositoryImportStatus, Box<Status>> {
+    let repository =
+        ImageReference::parse(name).map_err(|error| invalid(name, &format!("invalid name: {error}")))?;
+    if reader.request.rules.blocked(&repository) {
+        return Err(Box::new(plan::blocked(&repository)));
+    }
+    let insecure = spec.import_policy.insecure || reader.request.rules.insecure(&repository);
+    let mut tags = list(name, &repository, insecure, reader).await?;
+    let limit = limit.unwrap_or(tags.len()).min(tags.len());
+    let mut beyond = tags.split_off(limit);
+
+    let item = |tag: &str| Item {
+        reference: ImageReference {
+            tag: tag.to_owned(),
+            ..repository.clone()
+        },
+        insecure,
+        mode: ImportMode::parse(&spec.import_policy.import_mode).unwrap_or_default(),
+        preferred: None,
+    };
+    let also_read = |tag: &str| {
+        let wanted = item(tag);
+        images.iter().find_map(|planned| match planned {
+            Planned::Read(read) if is_same_read(read, &wanted) => Some(read.clone()),
+            _ => None,
+        })
+    };
+    let read_anyway: Vec<(String, Item)> = beyond
+        .iter()
+        .filter_map(|tag| Some((tag.clone(), also_read(tag)?)))
+        .collect();
+    beyond.retain(|tag| !read_anyway.iter().any(|(read, _)| read == tag));
+
+    let progress = reader.request.progress;
+    progress.add_planned(tags.len());
+    let within = tags.iter().map(|tag| async {
+        let item = item(tag);
+        let outcome = reader.image(&item).await;
+        progress.add_done();
+        settled(tag, outcome)
+    });
+    let mut statuses = join_all(within).await;
+    for (tag, read) in &read_anyway {
+        let mut status = settled(tag, reader.image(read).await);
+        status.manifests.clear();
+        statuses.push(status);
+    }
+    Ok(RepositoryImportStatus {
+        status: summary(&statuses),
+        images: statuses,
+        additional_tags: beyond,
+    })
+}
+
+/// Whether an image of `spec.images` is read the way that a tag of the repository would be.
+fn is_same_read(read: &Item, wanted: &Item) -> bool {
+    plan::same_repository(&read.reference, &wanted.reference)
+        && read.tag() == wanted.tag()
+        && read.mode == wanted.mode
+        && read.insecure == wanted.insecure
+        && read.preferred.is_none()
+}
+
+/// The distinct tags in import order.
+async fn list(
+    name: &str,
+    repository: &ImageReference,
+    insecure: bool,
+    reader: &Reader<'_>,
+) -> Result<Vec<String>, Box<Status>> {
+    let mut failures = Vec::new();
+    for candidate in &reader.request.rules.tag_list_sources(repository).candidates {
+        match list_at(name, candidate, insecure, reader).await {
+            Ok(tags) => return Ok(tags),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(Box::new(Failure::of_sources(failures).into_status()))
+}
+
+async fn list_at(
+    name: &str,
+    candidate: &ImageReference,
+    insecure: bool,
+    reader: &Reader<'_>,
+) -> Result<Vec<String>, Failure> {
+    let session = match reader.session(candidate, insecure).await {
+        Ok(session) => session,
+        Err(SessionError::Credentials(error)) => return Err(Failure::Error(format!("{name}: {error}"))),
+        Err(SessionError::Registry(imagestream_registry::Error::RepositoryName(_))) => {
+            let repository = candidate.defaulted().repository_name();
+            return Err((*invalid(&repository, "the provided repository name is not valid")).into());
+        }
+        Err(SessionError::Registry(error)) => return Err(Failure::of_listing(name, &error)),
+    };
+    let tags = session
+        .repository
+        .tags()
+        .await
+        .map_err(|error| Failure::of_listing(name, &error))?;
+    let mut seen = HashSet::new();
+    let mut tags: Vec<String> = tags
+        .into_iter()
+        .map(|tag| if tag.is_empty() { "latest".to_owned() } else { tag })
+        .filter(|tag| seen.insert(tag.clone()))
+        .collect();
+    tag_order::sort(&mut tags);
+    Ok(tags)
+}
+
+fn invalid(name: &str, problem: &str) -> Box<Status> {
+    let message = format!(
+        ".image.openshift.io \"repository\" is invalid: from.name: Invalid value: \"{name}\": {problem}"
+    );
+    Box::new(status::failure(422, "Invalid", message))
+}
+
+/// The status of the whole repository.
+fn summary(images: &[ImageImportStatus]) -> Status {
+    let failed = images
+        .iter()
+        .filter(|image| !status::is_success(&image.status))
+        .count();
+    if failed == 0 {
+        return status::success();
+    }
+    let which = if failed == 1 {
+        "one".to_owned()
+    } else {
+        failed.to_string()
+    };
+    Status {
+        status: Some("Failure".into()),
+        reason: Some("ImportFailed".into()),
+        message: Some(format!(
+            "{which} of the images from this repository failed to import"
+        )),
+        ..Status::default()
+    }
+}
