@@ -228,6 +228,12 @@ impl RealRegistry {
         self.skopeo_inspect(&["--no-tags"], reference)
     }
 
+    /// The same with `RepoTags`: all tags of the repository.
+    #[must_use]
+    pub fn inspect_with_tags(&self, reference: &str) -> Value {
+        self.skopeo_inspect(&[], reference)
+    }
+
     /// What `skopeo inspect --config` reports: the config of the image for this platform.
     #[must_use]
     pub fn inspect_config(&self, reference: &str) -> Value {

@@ -14,7 +14,7 @@ use imagestream_testkit::image::{Format, Image};
 use imagestream_testkit::index::Index;
 use imagestream_testkit::real::{Credentials, Options, RealRegistry, tools_are_installed};
 use imagestream_testkit::samples;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn content() -> Content {
     Content::new()
@@ -61,12 +61,38 @@ fn every_kind_of_registry_keeps_digests() {
         }
         let inspected = registry.inspect("demo/hello:1.0");
         assert_eq!(inspected["Digest"], content.digest("demo/hello", "1.0"));
-        let config = registry.inspect_config("demo/hello:1.0");
         assert_eq!(
-            config["config"]["User"],
-            content.config("demo/hello", "1.0")["config"]["User"]
+            inspected["Layers"],
+            json!(content.layer_digests("demo/hello", "1.0"))
         );
+        let written = content.config("demo/hello", "1.0");
+        assert_eq!(inspected["Created"], written["created"]);
+        assert_eq!(inspected["Architecture"], written["architecture"]);
+        assert_eq!(inspected["Env"], written["config"]["Env"]);
+        let config = registry.inspect_config("demo/hello:1.0");
+        assert_eq!(config["config"], written["config"]);
+        assert_eq!(config["rootfs"], written["rootfs"]);
     }
+}
+
+#[test]
+fn a_repository_of_120_tags_is_pushed_whole() {
+    if !tools_are_installed() {
+        return;
+    }
+    let content = Content::new().tags("demo/many", 120);
+    let registry = RealRegistry::start(Options::default());
+    registry.fill(&content);
+    let inspected = registry.inspect_with_tags("demo/many:1.0.0");
+    // This registry lists tags in the order of its directory, which is none.
+    let mut tags: Vec<&str> = inspected["RepoTags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag.as_str().unwrap())
+        .collect();
+    tags.sort_unstable();
+    assert_eq!(tags, content.tag_names("demo/many"));
 }
 
 #[test]
