@@ -11,7 +11,13 @@ fuzz_target!(|body: &[u8]| {
             Ok(Manifest::Image(image)) => {
                 assert_eq!(image.media_type, content_type);
                 assert!(image.layers.len() <= MAX_LAYERS);
-                assert!(image.layers.iter().chain([&image.config]).all(|descriptor| descriptor.size >= 0));
+                assert!(
+                    image
+                        .layers
+                        .iter()
+                        .chain([&image.config])
+                        .all(|descriptor| descriptor.size >= 0)
+                );
             }
             Ok(Manifest::Index(index)) => {
                 assert_eq!(index.media_type, content_type);

@@ -6,8 +6,14 @@ use imagestream_api::reference::{ImageReference, normalise};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(reference) = ImageReference::parse(text) else { return };
-    let _ = (reference.minimal(), reference.most_specific(), reference.registry_url());
+    let Ok(reference) = ImageReference::parse(text) else {
+        return;
+    };
+    let _ = (
+        reference.minimal(),
+        reference.most_specific(),
+        reference.registry_url(),
+    );
     let defaulted = reference.defaulted();
     assert_eq!(defaulted.defaulted(), defaulted);
     let exact = reference.exact();
