@@ -1,10 +1,13 @@
 //! The wire types of the group `image.openshift.io/v1`, and the rules that need no I/O.
 
+pub mod allowed_registries;
 pub mod defaults;
 pub mod digest;
+pub mod field;
 pub mod generations;
 pub mod history;
 pub mod reference;
 pub mod status;
 pub mod tag_order;
 pub mod types;
+pub mod validation;
