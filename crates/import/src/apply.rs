@@ -1,6 +1,6 @@
 //! Records results in a stream: results and stream in, new stream and new Images out. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use imagestream_api::defaults::{self, ImportMode};
 use imagestream_api::reference::ImageReference;
@@ -100,6 +100,30 @@ pub fn clear_manifests(spec: &ImageStreamImportSpec, result: &mut ImageStreamImp
         for image in &mut result.images {
             clear(image, spec.import, repository.include_manifest);
         }
+    }
+}
+
+/// Shows in the answer what was created: each recorded item has the Image that stands for its name.
+///
+/// `images` are [`Applied::images`] as they are stored now, or as they were built if they existed before. Of two items
+/// with the same image both show the one that was created first.
+pub fn show_recorded(spec: &ImageStreamImportSpec, result: &mut ImageStreamImportStatus, images: &[Image]) {
+    let created: HashMap<_, _> = images.iter().map(|image| (&image.metadata.name, image)).collect();
+    let show = |image: &mut Image| {
+        if let Some(created) = created.get(&image.metadata.name) {
+            image.clone_from(created);
+        }
+    };
+    let targeted = spec.images.iter().zip(&mut result.images);
+    let targeted = targeted
+        .filter(|(spec, _)| spec.to.is_some())
+        .map(|(_, result)| result);
+    let of_repository = result
+        .repository
+        .iter_mut()
+        .flat_map(|repository| &mut repository.images);
+    for item in targeted.chain(of_repository) {
+        item.image.iter_mut().chain(&mut item.manifests).for_each(show);
     }
 }
 

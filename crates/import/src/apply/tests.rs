@@ -288,3 +288,19 @@ fn manifests_are_returned_only_to_those_who_asked_and_never_recorded() {
     assert_eq!(has_manifest(true, true, false), (true, true));
     assert_eq!(has_manifest(true, false, false), (false, true));
 }
+
+#[test]
+fn items_with_the_same_image_all_show_the_one_that_was_created() {
+    let mut elsewhere = success("v1", DIGEST_A);
+    elsewhere["image"]["dockerImageReference"] = json!("mirror.example/a@x");
+    let spec = json!({"import": true, "images": [to("v1"), to("v2")]});
+    let mut import = import(&spec, &json!({"images": [success("v1", DIGEST_A), elsewhere]}));
+    let mut applied = apply(&import, None, &now(), ImportMode::Legacy);
+    applied.images[0].metadata.uid = Some("stored".into());
+    show_recorded(&import.spec, &mut import.status, &applied.images);
+    for result in &import.status.images {
+        let image = result.image.as_ref().unwrap();
+        assert_eq!(image.metadata.uid.as_deref(), Some("stored"));
+        assert_eq!(image.docker_image_reference, format!("r.example/a@{DIGEST_A}"));
+    }
+}

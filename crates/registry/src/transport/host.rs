@@ -127,6 +127,13 @@ impl Hosts {
     }
 }
 
+/// The port of `name`, if it is a number that no port can have.
+pub(super) fn impossible_port(name: &str) -> Option<&str> {
+    let (_, port) = name.rsplit_once(':')?;
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && port.parse::<u16>().is_err()).then_some(port)
+}
+
 /// Whether `name` is a host with perhaps a port, and nothing that would lead elsewhere in a URL.
 fn is_host(name: &str) -> bool {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
@@ -139,6 +146,14 @@ fn is_host(name: &str) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn a_port_above_65535_is_impossible() {
+        assert_eq!(impossible_port("127.0.0.1:65536"), Some("65536"));
+        for possible in ["127.0.0.1:65535", "r.test", "r.test:", "r.test:x", "[::1]:5000"] {
+            assert_eq!(impossible_port(possible), None, "{possible}");
+        }
+    }
 
     #[test]
     fn a_host_is_a_host_and_nothing_else() {

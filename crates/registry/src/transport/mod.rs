@@ -67,6 +67,11 @@ impl Network {
     }
 
     pub(crate) fn transport(&self, host: &str, insecure: bool) -> Result<Transport, Error> {
+        if let Some(port) = host::impossible_port(host) {
+            let scheme = if insecure { "http" } else { "https" };
+            let error = Error::Network(format!("dial tcp: address {port}: invalid port"));
+            return Err(error.of_request(&Method::GET, format!("{scheme}://{host}/v2/")));
+        }
         let host = self.0.hosts.host(host, &self.0.options, &self.0.counters)?;
         Ok(Transport {
             shared: self.0.clone(),
