@@ -108,18 +108,13 @@ fn explain(error: &reqwest::Error, url: &Url) -> (Kind, String) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return (Kind::Tls, explain_tls(tls, host));
         }
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            if let Some(tls) = io
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                return (Kind::Tls, explain_tls(tls, host));
-            }
-            if let Some(explained) = explain_io(io, &address, error.is_connect()) {
-                return explained;
-            }
+        if let Some(explained) = cause
+            .downcast_ref::<io::Error>()
+            .and_then(|io| explain_io(io, &address, error.is_connect()))
+        {
+            return explained;
         }
-        source = cause.source();
+        source = next_cause(cause);
     }
     if error.is_timeout() {
         return (Kind::TimedOut, "context deadline exceeded (timed out)".to_owned());
@@ -184,16 +179,26 @@ fn explain_tls(error: &rustls::Error, host: &str) -> String {
         Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
             format!("certificate is not valid for {host}")
         }
-        // The platform's verifier says so of certificates that end in themselves.
-        Certificate::Other(other) => format!("certificate is not trusted: {other}"),
+        // A certificate that signed itself and is nobody's we trust.
+        Certificate::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "certificate signed by unknown authority".to_owned()
+        }
         other => format!("certificate is not valid: {other}"),
     };
     format!("tls: failed to verify certificate: x509: {reason}")
 }
 
+/// The cause of an error. One that is wrapped in an I/O error is not its `source` but its content.
+fn next_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut cause = error;
-    while let Some(source) = cause.source() {
+    while let Some(source) = next_cause(cause) {
         cause = source;
     }
     cause.to_string()
