@@ -1,3 +1,48 @@
-//! The `imagestream` command.
+//! The program `imagestream`: reads its arguments, runs a command, ends with the command's exit code.
 
-fn main() {}
+mod arguments;
+mod config;
+mod exit;
+mod import;
+mod output;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Nothing but warnings unless asked for; the log never goes where the result goes.
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_env("IMAGESTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match arguments.command {
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "imagestream",
+                &mut std::io::stdout(),
+            );
+            Ok(exit::Exit::Success)
+        }
+        Command::Version => output::print(&format!("imagestream {}\n", env!("CARGO_PKG_VERSION")))
+            .map(|()| exit::Exit::Success),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit().into()
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The command line. Every option of `import` can also come from the environment or from a file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagestream_import::Platform;
+use serde::Deserialize;
+
+/// Image streams for every Kubernetes, and for none.
+#[derive(Debug, Parser)]
+#[command(name = "imagestream", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what is in images of a registry, without a server
+    Import(Box<ImportArguments>),
+    /// Print a script that completes commands in a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  # What is in an image
+  imagestream import quay.io/org/app:v1
+
+  # All tags of a repository
+  imagestream import --all --max-tags -1 quay.io/org/app
+
+  # A registry with its own authority, as the object that the API would answer
+  imagestream import --trusted-ca ca.crt -o yaml registry.local:5000/app:v1
+
+  # All platforms of an image, or one other than this machine's
+  imagestream import --import-mode PreserveOriginal quay.io/org/app:v1
+  imagestream import --platform linux/arm64 quay.io/org/app:v1
+
+Credentials come from --authfile, else from Podman's and Docker's configuration with their credential helpers.
+Proxies come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+
+Exit status: 0 everything was read, 1 something could not be read, 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImportArguments {
+    /// Image references: [HOST[:PORT]/]NAME[:TAG][@DIGEST]
+    #[arg(value_name = "REF", required = true)]
+    pub(crate) references: Vec<String>,
+
+    /// Read all tags of the repository that REF names
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// How to read images of several platforms: one platform, or as they are [default: Legacy]
+    #[arg(long, value_enum, env = "IMAGESTREAM_IMPORT_MODE")]
+    pub(crate) import_mode: Option<Mode>,
+
+    /// Don't verify certificates, and fall back to plain HTTP
+    #[arg(long, env = "IMAGESTREAM_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure: Option<bool>,
+
+    /// Read credentials from this file only
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_AUTHFILE")]
+    pub(crate) authfile: Option<PathBuf>,
+
+    /// Also show manifests and configurations as the registry sent them (json and yaml)
+    #[arg(long, env = "IMAGESTREAM_INCLUDE_MANIFEST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) include_manifest: Option<bool>,
+
+    /// Read at most this many tags of a repository; -1 for all [default: 50]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "IMAGESTREAM_MAX_TAGS",
+        allow_hyphen_values = true
+    )]
+    pub(crate) max_tags: Option<i64>,
+
+    /// Read this platform of images for several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH", env = "IMAGESTREAM_PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+
+    /// End after this time, with what was read until then [default: 60s]
+    #[arg(long, value_name = "TIME", env = "IMAGESTREAM_TIMEOUT")]
+    pub(crate) timeout: Option<String>,
+
+    /// Trust the authorities in this PEM file too
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_TRUSTED_CA")]
+    pub(crate) trusted_ca: Option<PathBuf>,
+
+    /// Form of the result [default: table]
+    #[arg(short, long, value_enum, env = "IMAGESTREAM_OUTPUT")]
+    pub(crate) output: Option<Format>,
+
+    /// Take options that are not given here from this YAML file
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How images of several platforms are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+pub(crate) enum Mode {
+    /// One platform of an image for several
+    #[value(name = "Legacy")]
+    Legacy,
+    /// The list of platforms and the image of each
+    #[value(name = "PreserveOriginal")]
+    PreserveOriginal,
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// An ImageStreamImport with its status
+    Json,
+    /// The same as YAML
+    Yaml,
+}
