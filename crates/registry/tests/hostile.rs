@@ -14,7 +14,9 @@ use std::time::Duration;
 use imagestream_api::digest::Digest;
 use imagestream_registry::{Error, ManifestAt};
 use imagestream_testkit::fault::{Fault, FaultKind};
+use imagestream_testkit::layer::Layer;
 use imagestream_testkit::registry::{LinkForm, TestRegistry};
+use imagestream_testkit::schema1::Schema1;
 use reading::{app, client, failure, insecure, one_image, secure, trusting, v1, within};
 use tokio::time::Instant;
 
@@ -90,6 +92,29 @@ async fn the_digest_of_a_tagged_manifest_is_calculated_not_believed() {
         manifest.digest.as_str(),
         registry.content().digest("team/app", "v1")
     );
+}
+
+#[tokio::test]
+async fn the_digest_of_a_signed_manifest_is_that_of_its_payload() {
+    let manifest = Schema1::new("team/old", "v1")
+        .layer(&Layer::file("etc/base", b"base"), serde_json::json!({"id": "a"}));
+    let registry = TestRegistry::start(one_image().schema1("team/old", "v1", &manifest));
+    let old = client()
+        .repository(&registry.host(), "team/old", insecure())
+        .unwrap();
+    let digest = Digest::parse(&registry.content().digest("team/old", "v1")).unwrap();
+    let tagged = old.manifest(&v1()).await.unwrap();
+    assert_eq!(tagged.digest, digest);
+    assert!(!digest.verifies(&tagged.body), "the signatures are no part of it");
+    assert_eq!(
+        old.manifest(&ManifestAt::Digest(digest.clone()))
+            .await
+            .unwrap()
+            .digest,
+        digest
+    );
+    registry.add_fault(Fault::on("/v2/*/manifests/*", FaultKind::WrongBody));
+    assert!(old.manifest(&ManifestAt::Digest(digest)).await.is_err());
 }
 
 #[tokio::test]

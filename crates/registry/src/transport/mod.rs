@@ -32,7 +32,7 @@ use self::connections::{Call, Connections, Reply};
 use self::failure::Failure;
 use self::flight::{Lead, Turn};
 use self::host::{Host, Hosts, Route};
-use self::throttle::{Counters, Slot};
+use self::throttle::{Caller, Counters, Slot};
 use crate::client::{Activity, BuildError, ClientOptions};
 use crate::credential::Credential;
 use crate::error::{Error, status_line};
@@ -158,6 +158,7 @@ struct Attempt<'a> {
 
 /// What was tried so far for one request.
 struct Tries {
+    caller: Caller,
     deadline: Instant,
     quick: u32,
     throttled: u32,
@@ -192,6 +193,7 @@ impl Transport {
     async fn attempts(&self, repository: &Repository, request: &Request) -> Result<Answer, Error> {
         let deadline = repository.access.deadline;
         let mut tries = Tries {
+            caller: Caller::with(repository.access.credential.as_ref()),
             deadline,
             quick: 0,
             throttled: 0,
@@ -202,7 +204,7 @@ impl Transport {
             let (attempt, outcome) = match self.host.route(self.insecure).join(|_| true).await {
                 Turn::Failed(error) => return Err(error),
                 Turn::Lead(lead) => {
-                    let slot = self.host.throttle.enter(deadline).await?;
+                    let slot = self.host.throttle.enter(tries.caller, deadline).await?;
                     let (route, reply) = self.find_route(lead, request, deadline).await?;
                     (
                         Attempt {
@@ -217,7 +219,7 @@ impl Transport {
                     let shown = self.credentials(&route, repository, &mut tries).await;
                     let url = self.url_text(&route.base, &request.path);
                     let shown = shown.map_err(|error| error.of_request(&request.method, url))?;
-                    let slot = self.host.throttle.enter(deadline).await?;
+                    let slot = self.host.throttle.enter(tries.caller, deadline).await?;
                     let authorization = shown.authorization(repository.access.credential.as_ref());
                     let outcome = self.exchange(&route.base, request, authorization).await;
                     (Attempt { route, shown, slot }, outcome)
@@ -400,7 +402,9 @@ impl Transport {
                 if status == StatusCode::TOO_MANY_REQUESTS || asked.is_some() {
                     let wait = asked.unwrap_or_default().max(retry::backoff(tries.throttled));
                     let until = Instant::now() + wait;
-                    self.host.throttle.pause(until, Some(error.clone()));
+                    self.host
+                        .throttle
+                        .pause(until, Some((tries.caller, error.clone())));
                     if until < tries.deadline {
                         drop(slot);
                         tries.throttled += 1;

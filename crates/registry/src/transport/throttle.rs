@@ -2,6 +2,7 @@
 //! says that it does not, as [TCP does for a path](https://www.rfc-editor.org/rfc/rfc5681#section-3.1); and pauses that
 //! the host asks for.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Activity;
+use crate::credential::Credential;
 use crate::error::Error;
 
 /// Longest pause for everybody. Quotas are often per caller, so one caller's long wait is not imposed on the others.
@@ -79,8 +81,18 @@ struct State {
 #[derive(Clone, Debug)]
 struct Pause {
     until: Instant,
-    /// What the host answered when it asked for the pause; nothing if it is only a hint.
-    error: Option<Error>,
+    /// To whom the host said so, and in which words; nobody if it is only a hint.
+    told: Option<(Caller, Error)>,
+}
+
+/// Those who show the same credential. Hosts count requests by it, and what they tell one caller is not for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caller(u64);
+
+impl Caller {
+    pub(super) fn with(credential: Option<&Credential>) -> Self {
+        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(credential))
+    }
 }
 
 /// Room for one request; given back when dropped.
@@ -119,14 +131,14 @@ impl Throttle {
     /// Waits for room.
     ///
     /// # Errors
-    /// What the host answered when it asked for a pause that lasts beyond the `deadline`.
-    pub(super) async fn enter(&self, deadline: Instant) -> Result<Slot<'_>, Error> {
+    /// What the host answered this caller when it asked for a pause that lasts beyond the `deadline`.
+    pub(super) async fn enter(&self, caller: Caller, deadline: Instant) -> Result<Slot<'_>, Error> {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             // From here on no change is missed, though the state is looked at before waiting.
             changed.as_mut().enable();
-            match self.try_enter(deadline) {
+            match self.try_enter(caller, deadline) {
                 Entry::Room => {
                     let _in_flight = Gauge::raise(&self.counters.in_flight);
                     return Ok(Slot {
@@ -146,14 +158,14 @@ impl Throttle {
         }
     }
 
-    fn try_enter(&self, deadline: Instant) -> Entry {
+    fn try_enter(&self, caller: Caller, deadline: Instant) -> Entry {
         let mut state = self.state();
         if let Some(pause) = state.pause.clone() {
             if pause.until <= Instant::now() {
                 state.pause = None;
             } else if pause.until < deadline {
                 return Entry::Paused(pause.until);
-            } else if let Some(error) = pause.error {
+            } else if let Some((_, error)) = pause.told.filter(|(told, _)| *told == caller) {
                 return Entry::TooLate(error);
             }
         }
@@ -167,12 +179,13 @@ impl Throttle {
         Entry::Room
     }
 
-    /// Keeps everybody away until then. `error` is what those get who cannot wait as long; without it they may try.
-    pub(super) fn pause(&self, until: Instant, error: Option<Error>) {
+    /// Keeps everybody away until then. Who was `told` so by the host gets that as the answer if it cannot wait as
+    /// long; others may then try.
+    pub(super) fn pause(&self, until: Instant, told: Option<(Caller, Error)>) {
         let until = until.min(Instant::now() + MAX_SHARED_PAUSE);
         let mut state = self.state();
         if state.pause.as_ref().is_none_or(|pause| pause.until < until) {
-            state.pause = Some(Pause { until, error });
+            state.pause = Some(Pause { until, told });
         }
     }
 
@@ -237,7 +250,7 @@ mod tests {
     /// How many get in without waiting.
     fn room(throttle: &Throttle) -> usize {
         let mut slots = Vec::new();
-        while let Some(slot) = throttle.enter(far()).now_or_never() {
+        while let Some(slot) = throttle.enter(Caller::with(None), far()).now_or_never() {
             slots.push(slot.unwrap());
         }
         slots.len()
@@ -249,7 +262,11 @@ mod tests {
         let mut sizes = vec![room(&throttle)];
         for _ in 0..3 {
             for _ in 0..*sizes.last().unwrap() {
-                throttle.enter(far()).await.unwrap().answered();
+                throttle
+                    .enter(Caller::with(None), far())
+                    .await
+                    .unwrap()
+                    .answered();
             }
             sizes.push(room(&throttle));
         }
@@ -260,7 +277,13 @@ mod tests {
     async fn a_burst_of_refusals_halves_the_window_once() {
         let throttle = throttle(8, 8);
         let slots: Vec<_> = (0..8)
-            .map(|_| throttle.enter(far()).now_or_never().unwrap().unwrap())
+            .map(|_| {
+                throttle
+                    .enter(Caller::with(None), far())
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap()
+            })
             .collect();
         tokio::time::advance(Duration::from_millis(1)).await;
         slots.iter().for_each(Slot::refused);
@@ -274,13 +297,27 @@ mod tests {
     async fn a_pause_is_waited_for_if_it_ends_in_time_and_answers_for_the_host_otherwise() {
         let throttle = throttle(4, 4);
         let start = Instant::now();
-        throttle.pause(start + Duration::from_secs(5), Some(Error::UnknownBlob));
-        let refusal = throttle.enter(start + Duration::from_secs(5)).await.err();
+        throttle.pause(
+            start + Duration::from_secs(5),
+            Some((Caller::with(None), Error::UnknownBlob)),
+        );
+        let refusal = throttle
+            .enter(Caller::with(None), start + Duration::from_secs(5))
+            .await
+            .err();
         assert_eq!(
             (refusal, start.elapsed()),
             (Some(Error::UnknownBlob), Duration::ZERO)
         );
-        throttle.enter(far()).await.unwrap();
+        let other = Caller::with(Some(&Credential::IdentityToken {
+            username: None,
+            token: "t".into(),
+        }));
+        assert!(
+            throttle.enter(other, start).now_or_never().is_some(),
+            "what one was told is not for another"
+        );
+        throttle.enter(Caller::with(None), far()).await.unwrap();
         assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
     }
 
@@ -290,7 +327,7 @@ mod tests {
         throttle.pause(Instant::now() + Duration::from_secs(30), None);
         assert!(
             throttle
-                .enter(Instant::now() + Duration::from_secs(1))
+                .enter(Caller::with(None), Instant::now() + Duration::from_secs(1))
                 .now_or_never()
                 .is_some()
         );
@@ -299,12 +336,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_goes_away_while_waiting_leaves_its_place_to_the_next() {
         let throttle = Arc::new(throttle(1, 1));
-        let held = throttle.enter(far()).await.unwrap();
-        let enter = |throttle: Arc<Throttle>| async move { drop(throttle.enter(far()).await.unwrap()) };
+        let held = throttle.enter(Caller::with(None), far()).await.unwrap();
+        let enter = |throttle: Arc<Throttle>| async move {
+            drop(throttle.enter(Caller::with(None), far()).await.unwrap());
+        };
         let first = tokio::spawn(enter(throttle.clone()));
         let second = tokio::spawn(enter(throttle.clone()));
         tokio::task::yield_now().await;
-        throttle.pause(Instant::now() + Duration::from_secs(3), Some(Error::UnknownBlob));
+        throttle.pause(
+            Instant::now() + Duration::from_secs(3),
+            Some((Caller::with(None), Error::UnknownBlob)),
+        );
         drop(held);
         tokio::task::yield_now().await;
         first.abort();
