@@ -1,0 +1,52 @@
+# `make run` and `make test` set up everything they need; the other targets are for those who change the code.
+
+CARGO ?= cargo
+COMPILER = cc=gcc make=make
+SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: run test bench bench-import bench-store fmt lint fuzz-check help
+
+help:            ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+run:             ## build, and show previews of sample images (no internet needed but for the build)
+	@scripts/need $(COMPILER)
+	$(CARGO) build --locked --package imagestream --package imagestream-testkit --bins
+	@scripts/demo target/debug
+
+test:            ## all tests, against real registries and etcd servers
+	@scripts/need $(COMPILER) protoc=protobuf-compiler $(SERVERS)
+	$(CARGO) build --locked --workspace --bins
+ifdef NEXTEST
+	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) nextest run --locked --workspace
+else
+	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace --all-targets
+endif
+	$(CARGO) test --locked --workspace --doc --quiet
+
+bench: bench-import bench-store  ## all benchmarks
+
+bench-import:    ## an import beside a loop of skopeo and the floor of three round trips
+	@scripts/need $(COMPILER) protoc=protobuf-compiler skopeo=skopeo
+	$(CARGO) build --locked --release --package imagestream --package imagestream-bench --bins
+	target/release/bench-import
+
+bench-store:     ## the store beside etcd on the same disk
+	@scripts/need $(COMPILER) protoc=protobuf-compiler etcd=etcd-server
+	$(CARGO) build --locked --release --package imagestream-bench --bins
+	target/release/bench-store
+
+fmt:             ## format the code
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+
+lint:            ## what CI demands of the code before it is tested
+	@scripts/need $(COMPILER) protoc=protobuf-compiler
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+fuzz-check:      ## the fuzz targets compile
+	@scripts/need $(COMPILER)
+	CARGO_TARGET_DIR=target/fuzz $(CARGO) check --locked --manifest-path fuzz/Cargo.toml
