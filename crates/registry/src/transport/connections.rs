@@ -13,6 +13,7 @@ use url::Url;
 
 use super::body;
 use super::failure::Failure;
+use super::host::looks_like_a_registry;
 use super::redirect::{self, MAX_REDIRECTS};
 use super::resolve::{self, GuardedResolver, Proxies, Reach};
 use super::throttle::Counters;
@@ -87,6 +88,13 @@ pub(super) struct Reply {
     pub(super) from_registry: bool,
     /// The reach of the registry's address.
     pub(super) reach: Reach,
+}
+
+impl Reply {
+    /// Whether it is what a registry would answer.
+    pub(super) fn is_of_a_registry(&self) -> bool {
+        looks_like_a_registry(self.response.status(), self.response.headers())
+    }
 }
 
 impl Connections {

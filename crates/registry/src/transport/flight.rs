@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Duration, timeout};
 
 use crate::error::Error;
 
@@ -55,6 +56,11 @@ impl<T: Clone> Flight<T> {
 
     /// Waits for a `usable` value, the failure of the attempt under way, or the lead.
     pub(super) async fn join(&self, usable: impl Fn(&T) -> bool) -> Turn<'_, T> {
+        self.join_within(Duration::MAX, usable).await
+    }
+
+    /// As [`Flight::join`], but who has waited for `patience` makes an attempt beside the one under way.
+    pub(super) async fn join_within(&self, patience: Duration, usable: impl Fn(&T) -> bool) -> Turn<'_, T> {
         let joined = {
             let state = self.state();
             if let Some(value) = state.value.as_ref().filter(|value| usable(value)) {
@@ -62,8 +68,11 @@ impl<T: Clone> Flight<T> {
             }
             state.outcomes
         };
-        // The semaphore is never closed, so there always is a permit.
-        let permit = self.lead.acquire().await.ok();
+        // The semaphore is never closed, so there is a permit unless patience ended.
+        let permit = timeout(patience, self.lead.acquire())
+            .await
+            .ok()
+            .and_then(Result::ok);
         let state = self.state();
         if let Some(value) = state.value.as_ref().filter(|value| usable(value)) {
             return Turn::Known(value.clone());
@@ -145,6 +154,20 @@ mod tests {
         }
         lead(&flight).await.settle(7);
         assert_eq!(outcome(&flight).await, Ok(7), "a failure is not remembered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_loses_patience_makes_an_attempt_and_its_value_is_for_all() {
+        let flight = Flight::new();
+        let slow = lead(&flight).await;
+        let patience = Duration::from_secs(1);
+        let Turn::Lead(impatient) = flight.join_within(patience, |_| true).await else {
+            panic!("the slow leader has no outcome yet");
+        };
+        impatient.settle(5);
+        assert_eq!(outcome(&flight).await, Ok(5));
+        drop(slow);
+        assert_eq!(outcome(&flight).await, Ok(5));
     }
 
     #[tokio::test]

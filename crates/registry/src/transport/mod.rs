@@ -11,6 +11,7 @@ mod body;
 mod challenge;
 mod connections;
 mod failure;
+mod first_contact;
 mod flight;
 mod host;
 mod redirect;
@@ -30,7 +31,7 @@ use url::Url;
 use self::bearer::{Token, TokenRequest, Tokens};
 use self::connections::{Call, Connections, Reply};
 use self::failure::Failure;
-use self::flight::{Lead, Turn};
+use self::flight::Turn;
 use self::host::{Host, Hosts, Route};
 use self::throttle::{Caller, Counters, Slot};
 use crate::client::{Activity, BuildError, ClientOptions};
@@ -201,7 +202,7 @@ impl Transport {
             rejected: None,
         };
         loop {
-            let (attempt, outcome) = match self.host.route(self.insecure).join(|_| true).await {
+            let (attempt, outcome) = match self.join_route().await {
                 Turn::Failed(error) => return Err(error),
                 Turn::Lead(lead) => {
                     let slot = self.host.throttle.enter(tries.caller, deadline).await?;
@@ -235,48 +236,6 @@ impl Transport {
                 Step::Again => {}
                 Step::Failed(failure) => self.recover(&route, request, failure, &mut tries).await?,
             }
-        }
-    }
-
-    /// Makes the first request to a host the one that finds the way: by TLS, or for a host that need not be secure
-    /// perhaps without.
-    async fn find_route(
-        &self,
-        lead: Lead<'_, Arc<Route>>,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<(Arc<Route>, Reply), Error> {
-        let mut attempt = 0;
-        loop {
-            let mut base = self.base("https")?;
-            let mut outcome = self.exchange(&base, request, None).await;
-            if self.insecure && outcome.as_ref().is_err_and(Failure::allows_plain_http) {
-                base = self.base("http")?;
-                outcome = self.exchange(&base, request, None).await;
-            }
-            let failure = match outcome {
-                Ok(reply) => {
-                    let route = Arc::new(Route::new(base, reply.reach));
-                    if reply.from_registry {
-                        route.learn(challenge::challenges(reply.response.headers()));
-                    }
-                    lead.settle(route.clone());
-                    return Ok((route, reply));
-                }
-                Err(failure) => failure,
-            };
-            let wait = retry::quick(attempt);
-            if failure.is_momentary() && attempt < retry::QUICK_RETRIES && Instant::now() + wait < deadline {
-                attempt += 1;
-                self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
-                sleep(wait).await;
-                continue;
-            }
-            let error = failure
-                .error
-                .of_request(&Method::GET, self.url_text(&base, "/v2/"));
-            lead.fail(error.clone());
-            return Err(error);
         }
     }
 
