@@ -64,7 +64,7 @@ impl Default for Image {
 }
 
 /// The input form: the keys of the metadata depend on the version beside it.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ImageOnTheWire {
     #[serde(deserialize_with = "nullable")]
@@ -88,24 +88,6 @@ struct ImageOnTheWire {
     docker_image_config: String,
     #[serde(deserialize_with = "nullable")]
     docker_image_manifests: Vec<ImageManifest>,
-}
-
-impl Default for ImageOnTheWire {
-    fn default() -> Self {
-        Self {
-            metadata: ObjectMeta::default(),
-            docker_image_reference: String::new(),
-            docker_image_metadata: Value::Null,
-            docker_image_metadata_version: String::new(),
-            docker_image_manifest: String::new(),
-            docker_image_layers: Vec::new(),
-            signatures: Vec::new(),
-            docker_image_signatures: Vec::new(),
-            docker_image_manifest_media_type: String::new(),
-            docker_image_config: String::new(),
-            docker_image_manifests: Vec::new(),
-        }
-    }
 }
 
 impl TryFrom<ImageOnTheWire> for Image {
