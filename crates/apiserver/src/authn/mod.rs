@@ -1,0 +1,1 @@
+//! Who makes a request, as <https://kubernetes.io/docs/reference/access-authn-authz/authentication/> defines it.

@@ -1,0 +1,11 @@
+//! Generic Kubernetes API machinery: what an API server does with any resource, whatever the resource is.
+//!
+//! The rules are those of the [Kubernetes API conventions] and the [API concepts] pages; each module
+//! names the page it follows. A resource plugs in from another crate: nothing here knows a group or a kind
+//! beyond the ones that every API server has (RBAC, access reviews, `metav1`).
+//!
+//! [Kubernetes API conventions]: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
+//! [API concepts]: https://kubernetes.io/docs/reference/using-api/api-concepts/
+
+pub mod authn;
+pub mod rbac;
