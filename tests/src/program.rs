@@ -43,6 +43,14 @@ impl Import {
     /// Runs `imagestream import ARGUMENTS -o json` without credentials, configuration or proxies of whoever runs
     /// the tests.
     pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::run_in(&[], arguments)
+    }
+
+    /// As [`Import::run`], with these variables in the environment.
+    pub fn run_in<A: AsRef<OsStr>>(
+        environment: &[(&str, &str)],
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(path());
         command
@@ -52,6 +60,7 @@ impl Import {
             .env_clear()
             .env("HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -68,7 +77,6 @@ impl Import {
     ///
     /// # Panics
     /// If it was not.
-    #[must_use]
     pub fn only_image(&self) -> &Value {
         let images = self.images();
         assert_eq!(images.len(), 1, "{self:?}");
