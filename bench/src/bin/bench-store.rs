@@ -1,7 +1,6 @@
 //! Measures the store against bare etcd on the same machine and disk, both with fsync on.
 //!
-//! Prints a table for people and, as the last line, one JSON object of figures. A figure that this build can't
-//! measure is null. `BENCH_DIR` names the directory for data (a real disk; default: the current directory).
+//! Prints a table for people and, as the last line, one JSON object of figures. `BENCH_DIR` names the directory for data (a real disk; default: the current directory).
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -11,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use imagestream_store::cache::{Cache, CacheOptions};
-use imagestream_store::etcd::{EtcdOptions, EtcdStore, Write};
+use imagestream_store::etcd::{EtcdOptions, EtcdStore};
+use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
+use imagestream_store::{Store, Write};
 use peak_alloc::PeakAlloc;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -39,12 +40,17 @@ struct Server {
     _directory: tempfile::TempDir,
 }
 
+/// A directory on the disk to measure.
+fn directory() -> Result<tempfile::TempDir> {
+    let place = std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into());
+    Ok(tempfile::Builder::new()
+        .prefix("bench-store-")
+        .tempdir_in(place)?)
+}
+
 impl Server {
     async fn start() -> Result<Self> {
-        let place = std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into());
-        let directory = tempfile::Builder::new()
-            .prefix("bench-store-")
-            .tempdir_in(place)?;
+        let directory = directory()?;
         let listeners = [
             TcpListener::bind("127.0.0.1:0")?,
             TcpListener::bind("127.0.0.1:0")?,
@@ -150,12 +156,13 @@ where
     Ok(Figures::of(latencies, start.elapsed()))
 }
 
-/// Puts from 1, 16 and 64 writers: bare etcd, and our backend over it.
-async fn puts(server: &Server, store: &EtcdStore) -> Result<()> {
+/// Puts from 1, 16 and 64 writers into SQLite, our etcd backend and bare etcd; with 64, SQLite over bare etcd.
+async fn puts(server: &Server, etcd: &Arc<dyn Store>, sqlite: &Arc<dyn Store>) -> Result<f64> {
     let bare = etcd_client::Client::connect([&server.url], None).await?;
+    let mut ratio = 0.0;
     for writers in [1, 16, 64] {
         let client = bare.clone();
-        measure(writers, move |writer, number| {
+        let theirs = measure(writers, move |writer, number| {
             let mut client = client.clone();
             async move {
                 client
@@ -164,26 +171,45 @@ async fn puts(server: &Server, store: &EtcdStore) -> Result<()> {
                 Ok(())
             }
         })
-        .await?
-        .row(&format!("put, bare etcd, {writers} writers"));
-        let ours = store.clone();
-        measure(writers, move |writer, number| {
-            let ours = ours.clone();
-            async move {
-                let put = Write::Put(format!("/puts/{writer}/{number}"), Bytes::from(vec![b'x'; VALUE]));
-                ours.commit(&[], &[put]).await?;
-                Ok(())
-            }
-        })
-        .await?
-        .row(&format!("put, our etcd backend, {writers} writers"));
+        .await?;
+        theirs.row(&format!("put, bare etcd, {writers} writers"));
+        for (name, store) in [("our etcd backend", etcd), ("SQLite", sqlite)] {
+            let store = Arc::clone(store);
+            let ours = measure(writers, move |writer, number| {
+                let store = Arc::clone(&store);
+                async move {
+                    let put = Write::Put(format!("/puts/{writer}/{number}"), Bytes::from(vec![b'x'; VALUE]));
+                    store.commit(&[], &[put]).await?;
+                    Ok(())
+                }
+            })
+            .await?;
+            ours.row(&format!("put, {name}, {writers} writers"));
+            ratio = ours.per_second / theirs.per_second;
+        }
     }
-    Ok(())
+    Ok(ratio)
+}
+
+/// Stores the objects and returns their keys.
+async fn fill(store: &dyn Store) -> Result<Vec<String>> {
+    let mut keys = Vec::with_capacity(OBJECTS);
+    for batch in 0..OBJECTS / 100 {
+        let writes: Vec<Write> = (0..100)
+            .map(|index| {
+                let key = format!("/objects/namespace-{batch:03}/object-{index:03}");
+                Write::Put(key, Bytes::from(vec![b'x'; VALUE]))
+            })
+            .collect();
+        keys.extend(writes.iter().map(|write| write.key().to_owned()));
+        store.commit(&[], &writes).await?;
+    }
+    Ok(keys)
 }
 
 /// Makes a cache, waits until it is loaded, and returns it with the time and the live bytes that took.
 async fn load(
-    store: &EtcdStore,
+    store: &Arc<dyn Store>,
     metadata_only: bool,
 ) -> Result<(Cache<()>, JoinHandle<()>, Duration, usize)> {
     let before = ALLOCATOR.current_usage();
@@ -193,7 +219,7 @@ async fn load(
         ring_capacity: 10_000,
         metadata_only,
     };
-    let (cache, follower) = Cache::follow(store.clone(), options, |_, _| ());
+    let (cache, follower) = Cache::follow(Arc::clone(store), options, |_, _| ());
     let follower = tokio::spawn(follower.run());
     cache
         .wait_for(0, tokio::time::Instant::now() + Duration::from_secs(120))
@@ -208,7 +234,7 @@ async fn load(
 }
 
 /// The 99th percentile of the time from the start of a commit until each watcher has its event.
-async fn fan_out(store: &EtcdStore, cache: &Cache<()>) -> Result<Duration> {
+async fn fan_out(store: &dyn Store, cache: &Cache<()>) -> Result<Duration> {
     const COMMITS: usize = 50;
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let revision = cache.list("/objects/none").revision;
@@ -237,27 +263,31 @@ async fn fan_out(store: &EtcdStore, cache: &Cache<()>) -> Result<Duration> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let server = Server::start().await?;
-    let store = EtcdStore::connect(EtcdOptions::new([server.url.clone()])).await?;
-    puts(&server, &store).await?;
+    let etcd: Arc<dyn Store> = Arc::new(EtcdStore::connect(EtcdOptions::new([server.url.clone()])).await?);
+    let place = directory()?;
+    let opened = SqliteStore::open(place.path(), SqliteOptions::default()).await?;
+    let sqlite: Arc<dyn Store> = Arc::new(opened.clone());
+    let put64 = puts(&server, &etcd, &sqlite).await?;
+    opened.close().await;
+    drop((opened, sqlite, place));
 
-    let mut keys = Vec::with_capacity(OBJECTS);
-    for batch in 0..OBJECTS / 100 {
-        let writes: Vec<Write> = (0..100)
-            .map(|index| {
-                let key = format!("/objects/namespace-{:03}/object-{index:03}", batch);
-                Write::Put(key, Bytes::from(vec![b'x'; VALUE]))
-            })
-            .collect();
-        keys.extend(writes.iter().map(|write| write.key().to_owned()));
-        store.commit(&[], &writes).await?;
-    }
-
-    let (metadata, follower, _, metadata_bytes) = load(&store, true).await?;
+    let keys = fill(&*etcd).await?;
+    let (cache, follower, from_etcd, _) = load(&etcd, false).await?;
     follower.abort();
-    drop(metadata);
+    drop(cache);
     // The follower holds the cache too: its memory is free only when the task has ended.
     let _ = follower.await;
+
+    let place = directory()?;
+    let opened = SqliteStore::open(place.path(), SqliteOptions::default()).await?;
+    fill(&opened).await?;
+    opened.close().await;
+    drop(opened);
+    let begun = Instant::now();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(place.path(), SqliteOptions::default()).await?);
+    let opened = begun.elapsed();
     let (cache, _follower, loaded, bytes) = load(&store, false).await?;
+    let (_metadata, _metadata_follower, _, metadata_bytes) = load(&store, true).await?;
     let objects = cache.list("/objects/").entries.len();
     let encoded: usize = keys.iter().map(|key| key.len() + VALUE).sum();
     let overhead = bytes
@@ -267,7 +297,7 @@ async fn main() -> Result<()> {
     let metadata_bytes = metadata_bytes / objects;
 
     let keys = Arc::new(keys);
-    let (ours, names) = (store.clone(), Arc::clone(&keys));
+    let (ours, names) = (Arc::clone(&etcd), Arc::clone(&keys));
     let direct = measure(1, move |_, number| {
         let (ours, names) = (ours.clone(), Arc::clone(&names));
         async move {
@@ -291,23 +321,24 @@ async fn main() -> Result<()> {
     let begun = Instant::now();
     std::hint::black_box(cache.list("/objects/"));
     println!("{:<34} {:>12.1?}", "list of 100,000, cache", begun.elapsed());
-    println!("{:<34} {loaded:>12.1?}", "load of 100,000, from etcd");
+    println!("{:<34} {from_etcd:>12.1?}", "load of 100,000, from etcd");
+    println!("{:<34} {opened:>12.1?}", "open and check 100,000, SQLite");
+    println!("{:<34} {loaded:>12.1?}", "load of 100,000, from SQLite");
     println!("{:<34} {overhead:>12} bytes", "memory over key and value");
     println!(
         "{:<34} {metadata_bytes:>12} bytes",
         "memory per object, metadata only"
     );
-    let watched = fan_out(&store, &cache).await?;
+    let watched = fan_out(&*store, &cache).await?;
     println!("{:<34} {watched:>12.1?}", "commit seen by 1,000 watchers, p99");
 
     println!(
         "{}",
         json!({
-            "put64_over_etcd": null,
+            "put64_over_etcd": put64,
             "cached_get_over_etcd": cached / direct.per_second,
             "watch1000_p99_ms": watched.as_secs_f64() * 1e3,
-            "load100k_s": null,
-            "load100k_from_etcd_s": loaded.as_secs_f64(),
+            "load100k_s": (opened + loaded).as_secs_f64(),
             "overhead_bytes": overhead,
             "metadata_only_bytes": metadata_bytes,
         })

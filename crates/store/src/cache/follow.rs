@@ -4,18 +4,17 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::state::{Entry, State};
-use super::{Cache, CacheError, Shared};
-use crate::etcd::{EtcdError, EtcdStore, KeyValue, WatchItem, Write};
+use super::{Cache, Shared};
+use crate::model::{KeyValue, StoreError, WatchItem};
+use crate::store::Store;
 
 /// Keys fetched with one request while loading.
 const PAGE: usize = 1000;
 /// Pause between two attempts to load.
 const RELOAD_PAUSE: Duration = Duration::from_millis(200);
-/// Appended to a cache's prefix: a key that is written only to be seen in the watch. It sorts before any object.
-const MARK: &str = "\0mark";
 
 /// What a cache holds and how much.
 #[derive(Debug, Clone)]
@@ -32,9 +31,7 @@ pub struct CacheOptions {
 pub struct Follower<M, F> {
     cache: Cache<M>,
     seen: watch::Sender<Option<u64>>,
-    store: EtcdStore,
     options: CacheOptions,
-    mark: String,
     extract: F,
 }
 
@@ -43,55 +40,27 @@ impl<M> Cache<M> {
     ///
     /// `extract` takes from a key and its value what selection needs.
     pub fn follow<F: Fn(&str, &[u8]) -> M>(
-        store: EtcdStore,
+        store: Arc<dyn Store>,
         options: CacheOptions,
         extract: F,
     ) -> (Self, Follower<M, F>) {
         let (sender, seen) = watch::channel(None);
         let state = RwLock::new(State::new(options.ring_capacity));
         let cache = Self {
-            shared: Arc::new(Shared { state }),
+            shared: Arc::new(Shared {
+                state,
+                store,
+                prefix: options.prefix.clone(),
+            }),
             seen,
         };
-        let mark = format!("{}{MARK}", options.prefix);
         let follower = Follower {
             cache: cache.clone(),
             seen: sender,
-            store,
             options,
-            mark,
             extract,
         };
         (cache, follower)
-    }
-
-    /// Waits until the cache shows everything that was committed before this call, and returns its revision.
-    ///
-    /// If the cache is behind the backend's revision (which other keys move too), a mark is written under
-    /// `prefix`, the prefix of the cache: when it comes back in the watch, so did everything before it.
-    ///
-    /// # Errors
-    /// [`CacheError::Behind`] if that takes longer than the deadline or the backend does not answer,
-    /// [`CacheError::Stopped`] if the follower is gone.
-    pub async fn wait_until_current(
-        &self,
-        store: &EtcdStore,
-        prefix: &str,
-        deadline: Instant,
-    ) -> Result<u64, CacheError> {
-        let asked = timeout_at(deadline, store.current_revision())
-            .await
-            .map_err(|_| CacheError::Behind)?;
-        let current = asked.map_err(|_| CacheError::Behind)?;
-        if (*self.seen.borrow()).is_some_and(|seen| seen >= current) {
-            return self.wait_for(current, deadline).await;
-        }
-        let mark = [Write::Put(format!("{prefix}{MARK}"), bytes::Bytes::new())];
-        let marked = timeout_at(deadline, store.commit(&[], &mark))
-            .await
-            .map_err(|_| CacheError::Behind)?;
-        self.wait_for(marked.map_err(|_| CacheError::Behind)?, deadline)
-            .await
     }
 }
 
@@ -113,23 +82,20 @@ impl<M, F: Fn(&str, &[u8]) -> M> Follower<M, F> {
         }
     }
 
-    async fn load(&self) -> Result<u64, EtcdError> {
+    async fn load(&self) -> Result<u64, StoreError> {
         let mut entries = Vec::new();
         let mut after: Option<String> = None;
         let mut revision = None;
         loop {
             let page = self
+                .cache
+                .shared
                 .store
                 .list(&self.options.prefix, after.as_deref(), PAGE, revision)
                 .await?;
             revision = Some(page.revision);
             after = page.items.last().map(|item| item.key.clone());
-            entries.extend(
-                page.items
-                    .into_iter()
-                    .filter(|item| item.key != self.mark)
-                    .map(|item| self.entry(item)),
-            );
+            entries.extend(page.items.into_iter().map(|item| self.entry(item)));
             if !page.more || after.is_none() {
                 break;
             }
@@ -141,8 +107,8 @@ impl<M, F: Fn(&str, &[u8]) -> M> Follower<M, F> {
     }
 
     /// Applies the backend's commits after `revision` until the watch fails.
-    async fn follow(&self, revision: u64) -> Option<EtcdError> {
-        let mut watch = self.store.watch(&self.options.prefix, revision);
+    async fn follow(&self, revision: u64) -> Option<StoreError> {
+        let mut watch = self.cache.shared.store.watch(&self.options.prefix, revision);
         loop {
             match watch.next().await {
                 None => return None,
@@ -151,7 +117,6 @@ impl<M, F: Fn(&str, &[u8]) -> M> Follower<M, F> {
                 Some(Ok(WatchItem::Commit { revision, changes })) => {
                     let writes = changes
                         .into_iter()
-                        .filter(|change| change.key != self.mark)
                         .map(|change| (change.key.into(), change.current.map(|item| self.entry(item))))
                         .collect();
                     self.cache.write().apply(revision, writes);

@@ -18,6 +18,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::model::StoreError;
+use crate::store::Store;
 use state::State;
 
 /// Why the cache can't answer.
@@ -42,6 +44,8 @@ pub struct Cache<M> {
 
 struct Shared<M> {
     state: RwLock<State<M>>,
+    store: Arc<dyn Store>,
+    prefix: String,
 }
 
 impl<M> Clone for Cache<M> {
@@ -67,6 +71,35 @@ impl<M> Cache<M> {
             Err(_) => Err(CacheError::Behind),
             Ok(Err(_)) => Err(CacheError::Stopped),
             Ok(Ok(seen)) => Ok((*seen).unwrap_or(revision)),
+        }
+    }
+
+    /// Waits until the cache shows everything that was committed before this call, and returns its revision.
+    ///
+    /// If the cache is behind the backend's revision (which other keys move too), the backend is asked to mark the
+    /// progress of the watch that feeds the cache.
+    ///
+    /// # Errors
+    /// [`CacheError::Behind`] if that takes longer than the deadline or the backend does not answer,
+    /// [`CacheError::Stopped`] if the follower is gone.
+    pub async fn wait_until_current(&self, deadline: Instant) -> Result<u64, CacheError> {
+        let Shared { store, prefix, .. } = &*self.shared;
+        let asked = async {
+            let current = store.current_revision().await?;
+            if (*self.seen.borrow()).is_some_and(|seen| seen >= current) {
+                return Ok(current);
+            }
+            store.request_progress(prefix).await
+        };
+        let current = timeout_at(deadline, asked).await;
+        match current {
+            Ok(Ok(current)) => self.wait_for(current, deadline).await,
+            Ok(Err(error)) => {
+                let error: StoreError = error;
+                tracing::warn!(prefix, %error, "the backend can't say what is current");
+                Err(CacheError::Behind)
+            }
+            Err(_) => Err(CacheError::Behind),
         }
     }
 

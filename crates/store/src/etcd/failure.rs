@@ -5,6 +5,8 @@
 
 use std::io;
 
+use crate::StoreError;
+
 /// The meaning of one failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -18,6 +20,8 @@ pub(super) enum Failure {
     Future,
     /// The request is larger than the server's limits.
     TooLarge,
+    /// The server's space quota is used up.
+    Full,
     /// The server keeps refusing: credentials, quota, arguments.
     Refused,
 }
@@ -36,6 +40,8 @@ impl Failure {
                     || message.contains("request is too large")
                 {
                     Self::TooLarge
+                } else if message.contains("database space exceeded") {
+                    Self::Full
                 } else if message.contains("too many requests")
                     || message.contains("no leader")
                     || refused_connection(status)
@@ -55,6 +61,18 @@ impl Failure {
             | etcd_client::Error::IoError(_)
             | etcd_client::Error::WatchError(_) => Self::Unknown,
             _ => Self::Refused,
+        }
+    }
+
+    /// The error for a request that can be repeated without harm: a read, a compaction, a watch.
+    pub(super) fn of_read(error: &etcd_client::Error) -> StoreError {
+        match Self::of(error) {
+            Self::Compacted => StoreError::Compacted,
+            Self::Future => StoreError::FutureRevision,
+            Self::TooLarge => StoreError::TooLarge(error.to_string()),
+            Self::Full => StoreError::Full(error.to_string()),
+            Self::Refused => StoreError::Refused(error.to_string()),
+            Self::NotApplied | Self::Unknown => StoreError::Unavailable(error.to_string()),
         }
     }
 }

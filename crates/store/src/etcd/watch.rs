@@ -2,50 +2,31 @@
 
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 use etcd_client::{EventType, KeyValue, WatchOptions, WatchStream};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::MARK;
 use super::failure::Failure;
-use super::model::{Change, EtcdError, WatchItem};
 use super::store::{
     EtcdStore, FIRST_PAUSE, LARGEST_ANSWER, LONGEST_PAUSE, end_of_prefix, from_etcd, to_etcd,
 };
+use crate::model::{Change, StoreError, WatchItem};
+use crate::watch::{Watch, WatchSender};
 
 /// Commits that may wait for a slow consumer before etcd is no longer read.
 const BUFFERED_ITEMS: usize = 256;
 
-/// An ordered, gap-free stream of the commits under a prefix, each delivered once and whole.
-///
-/// A lost connection is made again with back-off, for as long as the watch is held. It ends after an error.
-#[derive(Debug)]
-pub struct Watch {
-    items: mpsc::Receiver<Result<WatchItem, EtcdError>>,
+/// Starts a watch. A lost connection is made again with back-off, for as long as the watch is held.
+pub(super) fn follow(store: &EtcdStore, prefix: &str, after: u64) -> Watch {
+    let (sender, watch) = Watch::channel(BUFFERED_ITEMS);
+    let follower = Follower {
+        store: store.clone(),
+        prefix: store.full_key(prefix),
+        seen: after,
+        pending: Vec::new(),
+    };
+    tokio::spawn(follower.run(sender));
+    watch
 }
-
-impl Watch {
-    pub(super) fn start(store: &EtcdStore, prefix: &str, after: u64) -> Self {
-        let (sender, items) = mpsc::channel(BUFFERED_ITEMS);
-        let follower = Follower {
-            store: store.clone(),
-            prefix: store.full_key(prefix),
-            seen: after,
-            pending: Vec::new(),
-        };
-        tokio::spawn(follower.run(sender));
-        Self { items }
-    }
-
-    /// The next commit or progress mark; none after an error was delivered.
-    ///
-    /// # Errors
-    /// [`EtcdError::Compacted`] if commits that were not delivered are gone: list again.
-    /// [`EtcdError::Refused`] if etcd no longer accepts us.
-    pub async fn next(&mut self) -> Option<Result<WatchItem, EtcdError>> {
-        self.items.recv().await
-    }
-}
-
-type Sender = mpsc::Sender<Result<WatchItem, EtcdError>>;
 
 /// Why following one connection ended.
 enum End {
@@ -54,11 +35,11 @@ enum End {
     /// The connection broke, or never came to be.
     Disconnected,
     /// No later attempt can succeed.
-    Failed(EtcdError),
+    Failed(StoreError),
 }
 
-impl From<EtcdError> for End {
-    fn from(error: EtcdError) -> Self {
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
         Self::Failed(error)
     }
 }
@@ -73,7 +54,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, sender: Sender) {
+    async fn run(mut self, sender: WatchSender) {
         let mut pause = FIRST_PAUSE;
         loop {
             let before = self.seen;
@@ -103,7 +84,7 @@ impl Follower {
     }
 
     /// Follows one connection until it ends.
-    async fn follow(&mut self, sender: &Sender) -> End {
+    async fn follow(&mut self, sender: &WatchSender) -> End {
         let mut stream = match self.open().await {
             Ok(stream) => stream,
             Err(end) => return end,
@@ -115,7 +96,7 @@ impl Follower {
                 Err(error) => return ended(&error),
             };
             if response.compact_revision > 0 {
-                return End::Failed(EtcdError::Compacted);
+                return End::Failed(StoreError::Compacted);
             }
             if response.canceled {
                 // Without a leader the member lets go of its watches; another member may have one.
@@ -123,7 +104,7 @@ impl Follower {
                 return if reason.is_empty() || reason.contains("no leader") {
                     End::Disconnected
                 } else {
-                    End::Failed(EtcdError::Refused(reason))
+                    End::Failed(StoreError::Refused(reason))
                 };
             }
             let items = match self.accept(response) {
@@ -143,9 +124,11 @@ impl Follower {
     }
 
     async fn open(&self) -> Result<WatchStream, End> {
+        // From the last revision seen, not the next: etcd may drop a deletion at the very revision that it compacts
+        // (https://github.com/etcd-io/etcd/issues/19179), and does not say so to a watch that starts there.
         let options = WatchOptions::new()
             .with_range(end_of_prefix(&self.prefix))
-            .with_start_revision(to_etcd(self.seen.saturating_add(1))?)
+            .with_start_revision(to_etcd(self.seen.max(1))?)
             .with_prev_key()
             .with_progress_notify()
             .with_fragment();
@@ -174,7 +157,7 @@ impl Follower {
     /// What can be delivered now that this response came.
     ///
     /// A commit is delivered once a later one or the last fragment shows that it is complete.
-    fn accept(&mut self, response: PbWatchResponse) -> Result<Vec<WatchItem>, EtcdError> {
+    fn accept(&mut self, response: PbWatchResponse) -> Result<Vec<WatchItem>, StoreError> {
         let mut items = Vec::new();
         if response.events.is_empty() {
             // A progress mark that etcd sent on its own, in order with the events.
@@ -212,17 +195,20 @@ impl Follower {
 
     fn complete(&mut self) -> Option<WatchItem> {
         let revision = self.pending.first()?.revision;
-        Some(WatchItem::Commit {
-            revision,
-            changes: std::mem::take(&mut self.pending),
+        let mut changes = std::mem::take(&mut self.pending);
+        changes.retain(|change| !change.key.ends_with(MARK));
+        Some(if changes.is_empty() {
+            WatchItem::Progress(revision)
+        } else {
+            WatchItem::Commit { revision, changes }
         })
     }
 
-    fn change(&self, event: PbEvent) -> Result<Change, EtcdError> {
+    fn change(&self, event: PbEvent) -> Result<Change, StoreError> {
         let deleted = event.r#type == EventType::Delete as i32;
         let item = event
             .kv
-            .ok_or_else(|| EtcdError::Refused("an event without a key".into()))?;
+            .ok_or_else(|| StoreError::Refused("an event without a key".into()))?;
         let item = self.store.item(KeyValue(item))?;
         let previous = event
             .prev_kv
@@ -240,6 +226,6 @@ impl Follower {
 fn ended(error: &etcd_client::Error) -> End {
     match Failure::of(error) {
         Failure::NotApplied | Failure::Unknown => End::Disconnected,
-        _ => End::Failed(EtcdError::of_read(error)),
+        _ => End::Failed(Failure::of_read(error)),
     }
 }

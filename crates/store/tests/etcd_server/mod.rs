@@ -6,6 +6,22 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Whether etcd can be run. If not, says that the test is skipped, or fails where every tool must be there.
+pub(crate) fn installed() -> bool {
+    let found = Command::new("etcd")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        let required = std::env::var_os("IMAGESTREAM_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+        assert!(!required, "etcd is not installed (Debian package etcd-server)");
+        println!("skipped: etcd is not installed (Debian package etcd-server)");
+    }
+    found
+}
+
 /// One etcd member: its ports and data directory stay the same over restarts.
 pub(crate) struct Member {
     name: String,

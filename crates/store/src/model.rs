@@ -1,13 +1,11 @@
-//! What the etcd backend takes and returns.
+//! What a store takes and returns.
 
 use bytes::Bytes;
-
-use super::failure::Failure;
 
 /// A key with its value and the revisions of its creation and last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
-    /// The key, without the configured key prefix.
+    /// The key, as it was written.
     pub key: String,
     /// The value, opaque to the store.
     pub value: Bytes,
@@ -33,7 +31,7 @@ pub struct Page {
 pub enum Precondition {
     /// The key does not exist.
     Absent(String),
-    /// The key was last changed at this revision.
+    /// The key was last changed at this revision; revision 0: it does not exist.
     ModRevision(String, u64),
 }
 
@@ -42,6 +40,14 @@ impl Precondition {
     pub fn key(&self) -> &str {
         match self {
             Self::Absent(key) | Self::ModRevision(key, _) => key,
+        }
+    }
+
+    /// Whether it holds when the key was last changed at `current` (none: the key does not exist).
+    pub(crate) fn holds(&self, current: Option<u64>) -> bool {
+        match self {
+            Self::Absent(_) => current.is_none(),
+            Self::ModRevision(_, revision) => current.unwrap_or(0) == *revision,
         }
     }
 }
@@ -67,7 +73,7 @@ impl Write {
 /// A change to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The key, without the configured key prefix.
+    /// The key, as it was written.
     pub key: String,
     /// Revision of the commit that made the change.
     pub revision: u64,
@@ -91,9 +97,18 @@ pub enum WatchItem {
     Progress(u64),
 }
 
-/// Why the etcd backend did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum EtcdError {
+/// How much one transaction may hold. A transaction beyond a limit is refused whole, never split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most preconditions, and most writes, of one transaction.
+    pub operations: usize,
+    /// Most bytes of keys and values of one transaction.
+    pub bytes: usize,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
     /// A precondition did not hold; nothing was written.
     #[error("precondition on {key:?} does not hold")]
     Conflict {
@@ -104,13 +119,13 @@ pub enum EtcdError {
         /// The key as it was when the transaction was refused.
         current: Option<Box<KeyValue>>,
     },
-    /// The revision asked for has been compacted away.
+    /// The revision asked for has been compacted away: list again.
     #[error("the requested revision has been compacted")]
     Compacted,
     /// The revision asked for has not happened yet.
     #[error("the requested revision is in the future")]
     FutureRevision,
-    /// The transaction exceeds a limit of the server; it is never split.
+    /// The transaction exceeds a limit of the store; nothing was written.
     #[error("transaction refused: {0}")]
     TooLarge(String),
     /// The request can't be carried out as it is written (for example one key written twice).
@@ -119,23 +134,16 @@ pub enum EtcdError {
     /// The commit may or may not have happened: read the keys to learn which.
     #[error("the outcome of the commit is unknown: {0}")]
     OutcomeUnknown(String),
-    /// No member answered within the deadline; nothing was written.
-    #[error("etcd is unavailable: {0}")]
+    /// The store did not answer in time or is closed; nothing was written.
+    #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// etcd refused the request.
-    #[error("etcd refused the request: {0}")]
+    /// There is no space left to write to; nothing was written. Reads go on.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// What was read is not what was written: restore a backup.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// The store refused the request, and will again: credentials, permissions, configuration.
+    #[error("the store refused the request: {0}")]
     Refused(String),
-}
-
-impl EtcdError {
-    /// The error for a request that can be repeated without harm: a read, a compaction, a watch.
-    pub(super) fn of_read(error: &etcd_client::Error) -> Self {
-        match Failure::of(error) {
-            Failure::Compacted => Self::Compacted,
-            Failure::Future => Self::FutureRevision,
-            Failure::TooLarge => Self::TooLarge(error.to_string()),
-            Failure::Refused => Self::Refused(error.to_string()),
-            Failure::NotApplied | Failure::Unknown => Self::Unavailable(error.to_string()),
-        }
-    }
 }
