@@ -113,6 +113,13 @@ fn requested(arguments: &ImportArguments, settings: &Settings) -> Result<ImageSt
         .collect::<Result<Vec<_>, _>>()?;
     match (&arguments.references[..], arguments.all) {
         ([repository], true) => {
+            if parsed
+                .iter()
+                .any(|reference| !(reference.tag.is_empty() && reference.id.is_empty()))
+            {
+                let message = format!("--all reads a repository: leave out tag and digest of {repository:?}");
+                return Err(Error::Usage(message));
+            }
             import.spec.repository = Some(RepositoryImportSpec {
                 from: from(repository),
                 import_policy,

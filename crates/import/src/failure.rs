@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// One failure for all the sources that were tried; none was tried if `failures` is empty.
+    /// One failure for all the sources that were tried.
     pub(crate) fn of_sources(mut failures: Vec<Self>) -> Self {
         if failures.len() == 1
             && let Some(only) = failures.pop()
@@ -71,9 +71,8 @@ impl Failure {
             }
         }
         match &texts[..] {
-            [] => Self::Error("no source may be contacted".to_owned()),
             [only] => Self::Error(only.clone()),
-            several => Self::Error(format!("[{}]", several.join(", "))),
+            texts => Self::Error(format!("[{}]", texts.join(", "))),
         }
     }
 

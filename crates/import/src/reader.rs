@@ -165,17 +165,24 @@ impl<'a> Reader<'a> {
     ) -> Result<(Source, Arc<FetchedManifest>), Failure> {
         let mut failures = Vec::new();
         // A reference that registries can't be asked for has no sources either.
-        normalised(&item.reference)?;
+        let name = normalised(&item.reference)?;
         let by = if item.reference.id.is_empty() {
             PullBy::Tag
         } else {
             PullBy::Digest
         };
-        for candidate in &self.request.rules.pull_sources(&item.reference, by).candidates {
+        let sources = self.request.rules.pull_sources(&item.reference, by);
+        for candidate in &sources.candidates {
             match self.manifest_from(candidate, item.insecure, list_from).await {
                 Ok(found) => return Ok(found),
                 Err(failure) => failures.push(failure),
             }
+        }
+        if failures.is_empty() {
+            let mirrors = sources.unusable_mirrors.join(", ");
+            return Err(Failure::Error(format!(
+                "{name}: its source must not be contacted, and none of its mirrors can be used: {mirrors}"
+            )));
         }
         Err(Failure::of_sources(failures))
     }

@@ -109,11 +109,18 @@ async fn list(
     reader: &Reader<'_>,
 ) -> Result<Vec<String>, Box<Status>> {
     let mut failures = Vec::new();
-    for candidate in &reader.request.rules.tag_list_sources(repository).candidates {
+    let sources = reader.request.rules.tag_list_sources(repository);
+    for candidate in &sources.candidates {
         match list_at(name, candidate, insecure, reader).await {
             Ok(tags) => return Ok(tags),
             Err(failure) => failures.push(failure),
         }
+    }
+    if failures.is_empty() {
+        let mirrors = sources.unusable_mirrors.join(", ");
+        failures.push(Failure::Error(format!(
+            "{name}: its source must not be contacted, and none of its mirrors can be used: {mirrors}"
+        )));
     }
     Err(Box::new(Failure::of_sources(failures).into_status()))
 }
