@@ -9,3 +9,5 @@
 
 pub mod authn;
 pub mod rbac;
+
+mod quote;
