@@ -6,6 +6,7 @@ pub mod digest;
 pub mod field;
 pub mod generations;
 pub mod history;
+pub mod names;
 pub mod reference;
 pub mod status;
 pub mod tag_order;

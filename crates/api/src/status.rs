@@ -2,6 +2,7 @@
 //!
 //! [1]: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 
+use crate::field::quoted;
 use crate::types::{GROUP, Status, StatusCause, StatusDetails};
 
 /// Everything went well.
@@ -26,17 +27,53 @@ pub fn failure(code: i32, reason: &str, message: impl Into<String>) -> Status {
 /// 404: the named object of a resource of this group does not exist.
 pub fn not_found(resource: &str, name: &str) -> Status {
     Status {
-        details: Some(StatusDetails {
-            name: Some(name.into()),
-            group: Some(GROUP.into()),
-            kind: Some(resource.into()),
-            ..StatusDetails::default()
-        }),
+        details: Some(details(resource, name)),
         ..failure(
             404,
             "NotFound",
             format!("{resource}.{GROUP} \"{name}\" not found"),
         )
+    }
+}
+
+/// 409: the named object of a resource of this group exists already.
+pub fn already_exists(resource: &str, name: &str) -> Status {
+    Status {
+        details: Some(details(resource, name)),
+        ..failure(
+            409,
+            "AlreadyExists",
+            format!("{resource}.{GROUP} {} already exists", quoted(name)),
+        )
+    }
+}
+
+/// 409: the named object of a resource of this group is not in the state that the request supposes.
+pub fn conflict(resource: &str, name: &str, why: &str) -> Status {
+    Status {
+        details: Some(details(resource, name)),
+        ..failure(
+            409,
+            "Conflict",
+            format!(
+                "Operation cannot be fulfilled on {resource}.{GROUP} {}: {why}",
+                quoted(name)
+            ),
+        )
+    }
+}
+
+/// 400: the request makes no sense.
+pub fn bad_request(message: impl Into<String>) -> Status {
+    failure(400, "BadRequest", message)
+}
+
+fn details(resource: &str, name: &str) -> StatusDetails {
+    StatusDetails {
+        name: Some(name.into()),
+        group: Some(GROUP.into()),
+        kind: Some(resource.into()),
+        ..StatusDetails::default()
     }
 }
 
@@ -102,6 +139,21 @@ mod tests {
         assert_eq!(
             fields(&forbidden("no")),
             json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": "no", "details": {}})
+        );
+        let details = json!({"name": "s:t", "group": "image.openshift.io", "kind": "imagetags"});
+        assert_eq!(
+            fields(&already_exists("imagetags", "s:t")),
+            json!({"status": "Failure", "code": 409, "reason": "AlreadyExists", "details": details,
+                   "message": "imagetags.image.openshift.io \"s:t\" already exists"})
+        );
+        assert_eq!(
+            fields(&conflict("imagetags", "s:t", "too late")),
+            json!({"status": "Failure", "code": 409, "reason": "Conflict", "details": details,
+                   "message": "Operation cannot be fulfilled on imagetags.image.openshift.io \"s:t\": too late"})
+        );
+        assert_eq!(
+            fields(&bad_request("no")),
+            json!({"status": "Failure", "code": 400, "reason": "BadRequest", "message": "no"})
         );
         assert!(is_success(&success()) && !is_success(&unauthorized("no")));
     }
