@@ -4,9 +4,9 @@
 //! That is the one event after R whose previous row is not newer than R.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::row::{Tip, item, present};
+use super::row::{Tip, event_checksum, item, present};
 use crate::model::{Change, KeyValue, Page, StoreError};
 
 /// Changes after which a batch of the past ends, at the end of a commit.
@@ -72,14 +72,18 @@ pub(super) fn list(
     };
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(params![start, end_of_prefix(prefix), at, rows_wanted])?;
-    let mut items = Vec::new();
+    let mut items: Vec<KeyValue> = Vec::new();
     let mut more = false;
     while let Some(row) = rows.next()? {
         if limit > 0 && items.len() == limit {
             more = true;
             break;
         }
-        items.extend(item(row.get(0)?, row, 1)?);
+        let key: String = row.get(0)?;
+        if items.last().is_some_and(|last| last.key >= key) {
+            return Err(StoreError::Corrupt(format!("{key:?} is not in order")));
+        }
+        items.extend(item(key, row, 1)?);
     }
     Ok(Page {
         items,
@@ -100,25 +104,21 @@ pub(super) fn commits_after(
     }
     // In the order of the primary key, whatever the planner thinks of the other index: rows are not all read.
     let mut statement = connection.prepare_cached(
-        "SELECT revision, key, previous_value, previous_create_revision, previous_mod_revision, previous_checksum
+        "SELECT revision, position, key, deleted, checksum,
+                previous_value, previous_create_revision, previous_mod_revision, previous_checksum
          FROM event WHERE revision > ?1 AND +key >= ?2 AND +key < ?3 ORDER BY revision, position",
     )?;
     let mut rows = statement.query(params![position, prefix, end_of_prefix(prefix)])?;
     let mut commits: Vec<Commit> = Vec::new();
     let (mut changes, mut bytes) = (0, 0);
     while let Some(row) = rows.next()? {
-        let (revision, key): (u64, String) = (row.get(0)?, row.get(1)?);
+        let revision: u64 = row.get(0)?;
         let full = changes >= BATCH_CHANGES || bytes >= BATCH_BYTES;
         if let Some((last, _)) = commits.last().filter(|(last, _)| full && *last != revision) {
             let reached = *last;
             return Ok((commits, reached));
         }
-        let change = Change {
-            revision,
-            current: after_event(connection, &key, revision)?,
-            previous: item(key.clone(), row, 2)?,
-            key,
-        };
+        let change = change(connection, row)?;
         changes += 1;
         bytes += size(&change);
         match commits.last_mut() {
@@ -129,25 +129,49 @@ pub(super) fn commits_after(
     Ok((commits, tip.revision.max(position)))
 }
 
+/// The change that a row of the event table tells of, if all that is known of it agrees.
+fn change(connection: &Connection, row: &Row<'_>) -> Result<Change, StoreError> {
+    let (revision, position, key): (u64, u64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (deleted, checksum): (bool, u32) = (row.get(3)?, row.get(4)?);
+    let whole = event_checksum(revision, position, &key, deleted, row.get(8)?) == checksum;
+    let current = if deleted {
+        None
+    } else {
+        left_by(connection, &key, revision)?
+    };
+    if !whole || current.is_none() != deleted {
+        return Err(StoreError::Corrupt(format!(
+            "the event at revision {revision} does not match"
+        )));
+    }
+    Ok(Change {
+        revision,
+        previous: item(key.clone(), row, 5)?,
+        current,
+        key,
+    })
+}
+
 /// The bytes of a change's key and values.
 pub(super) fn size(change: &Change) -> usize {
     let value = |item: &Option<KeyValue>| item.as_ref().map_or(0, |item| item.value.len());
     change.key.len() + value(&change.current) + value(&change.previous)
 }
 
-/// The key as the event at `revision` left it: what the next event replaced, or what is there now.
-fn after_event(connection: &Connection, key: &str, revision: u64) -> Result<Option<KeyValue>, StoreError> {
+/// The row that the commit at `revision` left: what a later event replaced, or what is there now.
+fn left_by(connection: &Connection, key: &str, revision: u64) -> Result<Option<KeyValue>, StoreError> {
+    let now = present(connection, key)?;
+    if now.as_ref().is_some_and(|now| now.mod_revision == revision) {
+        return Ok(now);
+    }
     let mut statement = connection.prepare_cached(
         "SELECT previous_value, previous_create_revision, previous_mod_revision, previous_checksum
-         FROM event WHERE key = ?1 AND revision > ?2 ORDER BY revision LIMIT 1",
+         FROM event WHERE key = ?1 AND revision > ?2 AND previous_mod_revision = ?2",
     )?;
-    let next = statement
+    let replaced = statement
         .query_row(params![key, revision], |row| Ok(item(key.to_owned(), row, 0)))
         .optional()?;
-    match next {
-        Some(replaced) => replaced,
-        None => present(connection, key),
-    }
+    replaced.transpose().map(Option::flatten)
 }
 
 /// What is greater than every key with this prefix and not greater than any other key behind them.

@@ -47,6 +47,23 @@ pub(super) fn checksum(item: &KeyValue) -> u32 {
     hasher.finalize()
 }
 
+/// The checksum that is stored with an event; `previous` is that of the row that it replaced.
+pub(super) fn event_checksum(
+    revision: u64,
+    position: u64,
+    key: &str,
+    deleted: bool,
+    previous: Option<u32>,
+) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key.as_bytes());
+    hasher.update(&[0xff, u8::from(deleted), u8::from(previous.is_some())]);
+    hasher.update(&revision.to_le_bytes());
+    hasher.update(&position.to_le_bytes());
+    hasher.update(&previous.unwrap_or(0).to_le_bytes());
+    hasher.finalize()
+}
+
 /// The item of a row whose columns from `first` on are value, both revisions and checksum; none if they are null.
 pub(super) fn item(key: String, row: &Row<'_>, first: usize) -> Result<Option<KeyValue>, StoreError> {
     let Some(value) = row

@@ -13,12 +13,20 @@ use super::row::Tip;
 /// Marks the file as ours for `file(1)` and for ourselves: "IMST".
 const APPLICATION_ID: i64 = 0x494d_5354;
 
+/// Bytes of a page. Each commit writes whole pages to the log: small ones halve what is written for small objects.
+const PAGE: usize = 2048;
+
+/// Pages in the log after which they are moved into the database. Pages that change often are moved once.
+const CHECKPOINT_PAGES: usize = 8000;
+
 /// Step N makes version N of the schema from version N - 1. Steps are never changed, only added.
 ///
 /// - `object` holds the present. Rows are found by key alone, and there is no second structure that could disagree.
 /// - `event` holds what each change replaced, so that the past can be told from the present backwards: new values
 ///   are written once. Its `previous_` columns are null for a key that was new.
-/// - `checksum` covers key, value and both revisions of a row.
+///   The creation of a key replaced nothing and is not in the index.
+/// - `checksum` covers key, value and both revisions of a row, present or previous; that of an event covers its own
+///   columns and the checksum of the previous row.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE meta (
         id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -37,13 +45,15 @@ const MIGRATIONS: &[&str] = &["
         revision INTEGER NOT NULL,
         position INTEGER NOT NULL,
         key TEXT NOT NULL,
+        deleted INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
         previous_value BLOB,
         previous_create_revision INTEGER,
         previous_mod_revision INTEGER,
         previous_checksum INTEGER,
         PRIMARY KEY (revision, position)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX event_of_key ON event (key, revision);
+    CREATE INDEX event_of_key ON event (key, revision) WHERE previous_mod_revision IS NOT NULL;
 "];
 
 /// Opens the writing connection, brings the schema up to date and checks the file.
@@ -69,6 +79,7 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(32);
     // Has effect on a new file only, and must come before anything is written to it.
+    connection.pragma_update(None, "page_size", PAGE)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
         let mode: String = row.get(0)?;
@@ -79,7 +90,7 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
         }
     })?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -32_768)
@@ -124,18 +135,21 @@ fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(
     transaction.commit().map_err(sqlite)
 }
 
-/// Checks the structure of the file, and that the newest revision is the one of the newest event.
+/// Checks the structure of the file, that the index of the events agrees with them, and that the newest revision is the one of the newest event.
 fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let corrupt = |reason: String| OpenError::Corrupt {
         path: path.to_owned(),
         reason,
     };
     let sqlite = |error| OpenError::sqlite(path)(error);
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))
-        .map_err(sqlite)?;
-    if verdict != "ok" {
-        return Err(corrupt(verdict));
+    // Objects have no index beside them, so the quick check of them is a full one.
+    for check in ["quick_check(1)", "integrity_check(event)"] {
+        let verdict: String = connection
+            .query_row(&format!("PRAGMA {check}"), (), |row| row.get(0))
+            .map_err(sqlite)?;
+        if verdict != "ok" {
+            return Err(corrupt(verdict));
+        }
     }
     let tip = Tip::read(connection).map_err(sqlite)?;
     let newest: Option<u64> = connection

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::row::{checksum, present};
+use super::row::{checksum, event_checksum, present};
 use crate::model::{Change, KeyValue, Precondition, StoreError, Write};
 
 /// Checks the preconditions and makes the changes at `revision`; returns those that were made.
@@ -55,7 +55,7 @@ pub(super) fn apply(
             previous,
         };
         store(connection, &change)?;
-        log(connection, changes.len(), &change)?;
+        log(connection, changes.len() as u64, &change)?;
         changes.push(change);
     }
     Ok(changes)
@@ -83,18 +83,22 @@ fn store(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn log(connection: &Connection, position: usize, change: &Change) -> rusqlite::Result<()> {
+fn log(connection: &Connection, position: u64, change: &Change) -> rusqlite::Result<()> {
     let row = change.previous.as_ref();
+    let previous = row.map(checksum);
+    let deleted = change.current.is_none();
     connection
-        .prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
         .execute(params![
             change.revision,
             position,
             change.key,
+            deleted,
+            event_checksum(change.revision, position, &change.key, deleted, previous),
             row.map(|row| &*row.value),
             row.map(|row| row.create_revision),
             row.map(|row| row.mod_revision),
-            row.map(checksum)
+            previous
         ])?;
     Ok(())
 }

@@ -106,11 +106,18 @@ impl Writer {
 
     /// Commits a group and answers it; returns why that failed.
     fn commit(&mut self, group: Vec<Submission>) -> Option<StoreError> {
-        match self.execute(&group) {
+        // Savepoints cost a copy of each page that changes, so they are taken only to tell apart who fails.
+        let done = self.execute(&group, false).or_else(|error| {
+            if group.len() > 1 && is_own(&error) {
+                self.execute(&group, true)
+            } else {
+                Err(error)
+            }
+        });
+        match done {
             Ok((tip, commits, answers)) => {
-                if !commits.is_empty() {
-                    self.history
-                        .added(commits.iter().map(|(_, changes)| changes.len()).sum());
+                let changes = commits.iter().map(|(_, changes)| changes.len()).sum();
+                if changes > 0 {
                     self.readers.saw(tip);
                     self.feed.publish(commits, tip);
                     self.news.send_replace(());
@@ -118,6 +125,7 @@ impl Writer {
                 for (submission, answer) in group.into_iter().zip(answers) {
                     let _ = submission.reply.send(answer);
                 }
+                self.history.added(changes);
                 None
             }
             Err(error) => {
@@ -135,6 +143,7 @@ impl Writer {
     fn execute(
         &mut self,
         group: &[Submission],
+        savepoints: bool,
     ) -> Result<(u64, Vec<Commit>, Vec<Result<u64, StoreError>>), StoreError> {
         let transaction = begin(&mut self.connection)?;
         // Read again each time: after a COMMIT whose outcome was unknown only the file knows.
@@ -143,18 +152,29 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         for submission in group {
             let next = revision + 1;
-            run(&transaction, "SAVEPOINT one")?;
+            if savepoints {
+                run(&transaction, "SAVEPOINT one")?;
+            }
             match apply(&transaction, next, &submission.preconditions, &submission.writes) {
                 Ok(changes) => {
-                    run(&transaction, "RELEASE one")?;
+                    if savepoints {
+                        run(&transaction, "RELEASE one")?;
+                    }
                     if !changes.is_empty() {
                         revision = next;
                         commits.push((next, changes));
                     }
                     answers.push(Ok(revision));
                 }
-                // SQLite gave up the whole transaction.
-                Err(error) if transaction.is_autocommit() => return Err(error),
+                // Nothing was written for it yet.
+                Err(error @ StoreError::Conflict { .. }) => {
+                    if savepoints {
+                        run(&transaction, "RELEASE one")?;
+                    }
+                    answers.push(Err(error));
+                }
+                // The last: SQLite gave up the whole transaction.
+                Err(error) if !savepoints || transaction.is_autocommit() => return Err(error),
                 Err(error) => {
                     run(&transaction, "ROLLBACK TO one")?;
                     run(&transaction, "RELEASE one")?;
@@ -285,6 +305,11 @@ impl Gathering {
         self.last = transactions;
         self.taken = (self.taken * 7 + taken) / 8;
     }
+}
+
+/// Whether the error may come from one transaction of a group, so that the others can do without it.
+fn is_own(error: &StoreError) -> bool {
+    !matches!(error, StoreError::OutcomeUnknown(_))
 }
 
 fn size(write: &Write) -> usize {
