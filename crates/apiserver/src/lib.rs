@@ -9,5 +9,3 @@
 
 pub mod authn;
 pub mod rbac;
-
-mod quote;

@@ -1,8 +1,10 @@
 //! Role-based access control, evaluated in-process, as <https://kubernetes.io/docs/reference/access-authn-authz/rbac/> defines it.
 
 pub mod authorizer;
+pub mod load;
 pub mod policy;
 pub mod rules;
+pub mod validation;
 
 mod aggregation;
 

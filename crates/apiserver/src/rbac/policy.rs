@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use imagestream_api::field::quoted;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
@@ -11,7 +12,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::aggregation::{self, Candidate};
 use crate::authn::{UserInfo, user};
-use crate::quote::Quoted;
 
 /// One object of the RBAC API group.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingRole {
     /// No role of the name exists.
-    #[error("{}.rbac.authorization.k8s.io {} not found", kind.to_lowercase(), Quoted(name))]
+    #[error("{}.rbac.authorization.k8s.io {} not found", kind.to_lowercase(), quoted(name))]
     NotFound {
         /// `Role` or `ClusterRole`.
         kind: String,
@@ -60,7 +60,7 @@ pub enum MissingRole {
         name: String,
     },
     /// The reference names a kind that isn't a role.
-    #[error("unsupported role reference kind: {}", Quoted(.0))]
+    #[error("unsupported role reference kind: {}", quoted(.0))]
     UnsupportedKind(String),
 }
 
@@ -435,9 +435,9 @@ impl fmt::Display for Grant<'_> {
         write!(
             f,
             "{kind} {} of {} {}",
-            Quoted(&shown_name),
+            quoted(&shown_name),
             role.kind,
-            Quoted(&role.name)
+            quoted(&role.name)
         )?;
         let Some(subject) = self.binding.first_subject_of(self.user) else {
             return Ok(());
@@ -453,7 +453,7 @@ impl fmt::Display for Grant<'_> {
             }
             _ => subject.name.clone(),
         };
-        write!(f, " to {} {}", subject.kind, Quoted(&subject_name))
+        write!(f, " to {} {}", subject.kind, quoted(&subject_name))
     }
 }
 
