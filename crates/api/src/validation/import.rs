@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::metadata::{self, NameRule, Scope};
+use super::tag::import_mode;
 use crate::allowed_registries::{AllowedRegistries, Transport, endpoint};
-use crate::defaults::ImportMode;
 use crate::field::{FieldError, FieldValue, Path, quoted};
 use crate::reference::ImageReference;
 use crate::types::{ImageImportSpec, ImageStreamImport, ObjectReference, RepositoryImportSpec};
@@ -120,15 +120,6 @@ fn repository(item: &RepositoryImportSpec, path: &Path, errors: &mut Vec<FieldEr
 fn wrong_kind(from: &ObjectReference, path: &Path) -> FieldError {
     let path = path.child("from").child("kind");
     FieldError::invalid(&path, kind(from), "only DockerImage is supported")
-}
-
-/// What is wrong with the import mode in the import policy at `path`.
-pub(super) fn import_mode(mode: &str, path: &Path) -> Option<FieldError> {
-    let path = path.child("importPolicy").child("importMode");
-    let detail = "invalid import mode, valid modes are '', 'Legacy', 'PreserveOriginal'";
-    ImportMode::parse(mode)
-        .is_none()
-        .then(|| FieldError::invalid(&path, mode, detail))
 }
 
 fn kind(from: &ObjectReference) -> &str {

@@ -1,4 +1,4 @@
-//! What makes an object's [metadata][1] invalid when the object is created.
+//! What makes an object's [metadata][1] invalid.
 //!
 //! [1]: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/
 
@@ -10,6 +10,10 @@ use serde::Serialize;
 use super::names;
 use crate::field::{FieldError, FieldValue, Path, is_printable};
 use crate::types::ObjectMeta;
+
+mod update;
+
+pub use update::{before_update, update};
 
 /// The most that all annotations of an object may take, in bytes.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
