@@ -9,6 +9,7 @@ pub mod history;
 pub mod names;
 pub mod reference;
 pub mod status;
+pub mod stream;
 pub mod tag_order;
 pub mod types;
 pub mod validation;

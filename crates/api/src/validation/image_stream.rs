@@ -20,25 +20,25 @@ pub fn image_stream(stream: &ImageStream, registries: &AllowedRegistries) -> Vec
     whole(stream, &accepted, |_| false)
 }
 
-/// What is wrong with a stream that replaces `stored`. Repositories that `stored` refers to stay accepted.
+/// What is wrong with a stream that replaces `stored`: by the rules for every object first, then by those for streams.
 ///
-/// `is_resolved` tells events that the server itself just took from other streams: their registries are not asked.
+/// Repositories that `stored` refers to stay accepted. `is_resolved` tells events that the server itself just took
+/// from other streams: their registries are not asked.
 #[must_use]
 pub fn image_stream_update(
     stream: &ImageStream,
     stored: &ImageStream,
     registries: &AllowedRegistries,
     is_resolved: impl Fn(&TagEvent) -> bool,
-) -> Vec<FieldError> {
+) -> [Vec<FieldError>; 2] {
     let accepted = Accepted::new(registries).with_stored(stored);
-    let mut errors = metadata::before_update(&stream.metadata, &stored.metadata, Scope::Namespaced);
-    errors.extend(metadata::update(
-        &stream.metadata,
-        &stored.metadata,
-        &Path::root("metadata"),
-    ));
+    let path = Path::root("metadata");
+    let mut errors = metadata::update(&stream.metadata, &stored.metadata, &path);
     errors.extend(whole(stream, &accepted, is_resolved));
-    errors
+    [
+        metadata::before_update(&stream.metadata, &stored.metadata, Scope::Namespaced),
+        errors,
+    ]
 }
 
 /// What is wrong with a stream whose status replaces that of `stored`. The spec is not looked at, nor are references

@@ -11,7 +11,7 @@ mod layers;
 pub mod metadata;
 mod names;
 mod signature;
-mod tag;
+pub(crate) mod tag;
 
 pub use accepted::Accepted;
 pub use image::{image, image_update};
