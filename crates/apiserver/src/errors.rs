@@ -121,7 +121,10 @@ pub const MODIFIED: &str =
 /// 409: the change does not fit the object's present state.
 #[must_use]
 pub fn conflict(resource: GroupResource<'_>, name: &str, error: impl fmt::Display) -> Status {
-    let message = format!("Operation cannot be fulfilled on {resource} {}: {error}", quoted(name));
+    let message = format!(
+        "Operation cannot be fulfilled on {resource} {}: {error}",
+        quoted(name)
+    );
     detailed(failure(409, "Conflict", message), resource.details(name))
 }
 
@@ -167,13 +170,19 @@ pub fn unauthorized() -> Status {
 #[must_use]
 pub fn method_not_allowed() -> Status {
     let message = "the server does not allow this method on the requested resource";
-    detailed(failure(405, "MethodNotAllowed", message), StatusDetails::default())
+    detailed(
+        failure(405, "MethodNotAllowed", message),
+        StatusDetails::default(),
+    )
 }
 
 /// 405 for a verb that a resource's own code refuses.
 #[must_use]
 pub fn method_not_supported(resource: GroupResource<'_>, action: &str) -> Status {
-    let message = format!("{action} is not supported on resources of kind {}", quoted(&resource.to_string()));
+    let message = format!(
+        "{action} is not supported on resources of kind {}",
+        quoted(&resource.to_string())
+    );
     detailed(failure(405, "MethodNotAllowed", message), resource.details(""))
 }
 
@@ -269,7 +278,10 @@ pub fn too_large_resource_version(asked: u64, current: u64) -> Status {
         }]),
         ..retry_after(1)
     };
-    detailed(timeout(format!("{text}: {asked}, current: {current}"), 1), details)
+    detailed(
+        timeout(format!("{text}: {asked}, current: {current}"), 1),
+        details,
+    )
 }
 
 /// 500: the operation could not be done now; it may succeed after `retry_seconds`.
@@ -395,8 +407,14 @@ mod tests {
     #[test]
     fn errors_about_no_object_have_the_details_that_kubernetes_gives_them() {
         for (status, expected) in [
-            (bad_request("x"), json!({"code": 400, "reason": "BadRequest", "message": "x"})),
-            (unauthorized(), json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"})),
+            (
+                bad_request("x"),
+                json!({"code": 400, "reason": "BadRequest", "message": "x"}),
+            ),
+            (
+                unauthorized(),
+                json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}),
+            ),
             (
                 method_not_allowed(),
                 json!({"code": 405, "reason": "MethodNotAllowed", "details": {},

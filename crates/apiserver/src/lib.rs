@@ -8,4 +8,12 @@
 //! [API concepts]: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 pub mod authn;
+pub mod decode;
+pub mod errors;
+pub mod negotiation;
+pub mod options;
+pub mod patch;
 pub mod rbac;
+pub mod request_info;
+pub mod schema;
+pub mod selectors;

@@ -83,7 +83,6 @@ impl RequestInfo {
         }
         .into();
         // The old form of a watch names it in the path.
-        let mut watch_path = false;
         if let [marker, more @ ..] = rest
             && matches!(marker.as_str(), "watch" | "proxy")
         {
@@ -91,7 +90,6 @@ impl RequestInfo {
                 info.is_resource = false;
                 return info;
             }
-            watch_path = marker == "watch";
             info.verb.clone_from(marker);
             rest = more;
         }
@@ -114,19 +112,20 @@ impl RequestInfo {
         if info.verb != "proxy" {
             info.subresource = part(2);
         }
-        if info.name.is_empty() && info.verb == "get" {
+        let is_list = info.name.is_empty() && info.verb == "get";
+        if is_list {
             info.verb = "list".into();
         }
         if info.name.is_empty() && info.verb == "delete" {
             info.verb = "deletecollection".into();
         }
         if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
-            info.read_list_options(query, watch_path);
+            info.read_list_options(query, is_list);
         }
         info
     }
 
-    fn read_list_options(&mut self, query: &str, watch_path: bool) {
+    fn read_list_options(&mut self, query: &str, is_list: bool) {
         let mut watch = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
@@ -144,8 +143,7 @@ impl RequestInfo {
             self.verb = "watch".into();
         }
         // A list of the one object of a name is allowed to whom that object is allowed.
-        if self.name.is_empty()
-            && !watch_path
+        if is_list
             && let Ok(selector) = FieldSelector::parse(&self.field_selector)
             && let Some(name) = selector.exact("metadata.name")
             && is_path_segment(name)
@@ -167,7 +165,9 @@ fn is_path_segment(name: &str) -> bool {
 }
 
 fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -182,36 +182,150 @@ mod tests {
     #[test]
     fn resource_paths_are_told_apart() {
         let cases: &[Row<'_>] = &[
-            ("GET", "/api/v1/namespaces", "", ["list", "/v1", "", "namespaces", "", ""]),
-            ("GET", "/api/v1/namespaces/a", "", ["get", "/v1", "a", "namespaces", "", "a"]),
-            ("PUT", "/api/v1/namespaces/a/status", "", ["update", "/v1", "a", "namespaces", "status", "a"]),
-            ("PUT", "/api/v1/namespaces/a/finalize", "", ["update", "/v1", "a", "namespaces", "finalize", "a"]),
-            ("GET", "/api/v1/namespaces/a/secrets", "", ["list", "/v1", "a", "secrets", "", ""]),
-            ("DELETE", "/api/v1/namespaces/a/secrets", "", ["deletecollection", "/v1", "a", "secrets", "", ""]),
-            ("DELETE", "/api/v1/namespaces/a/secrets/s", "", ["delete", "/v1", "a", "secrets", "", "s"]),
-            ("HEAD", "/api/v1/namespaces/a/secrets/s", "", ["get", "/v1", "a", "secrets", "", "s"]),
-            ("GET", "/apis/g.io/v1/widgets", "", ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets/", "", ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("POST", "/apis/g.io/v1/namespaces/a/widgets", "", ["create", "g.io/v1", "a", "widgets", "", ""]),
-            ("PATCH", "/apis/g.io/v1/namespaces/a/widgets/w/status", "",
-                ["patch", "g.io/v1", "a", "widgets", "status", "w"]),
-            ("GET", "/apis/g.io/v1/widgets", "watch=true", ["watch", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "watch=1", ["watch", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "watch", ["watch", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "watch=false", ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "watch=0", ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/watch/namespaces/a/widgets", "", ["watch", "g.io/v1", "a", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "fieldSelector=metadata.name%3Dw",
-                ["list", "g.io/v1", "", "widgets", "", "w"]),
-            ("GET", "/apis/g.io/v1/widgets", "watch=1&fieldSelector=metadata.name%3Dw",
-                ["watch", "g.io/v1", "", "widgets", "", "w"]),
-            ("DELETE", "/apis/g.io/v1/widgets", "fieldSelector=metadata.name%3Dw",
-                ["deletecollection", "g.io/v1", "", "widgets", "", "w"]),
-            ("GET", "/apis/g.io/v1/widgets", "fieldSelector=metadata.name!%3Dw",
-                ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets", "fieldSelector=metadata.name%3Dw%2Fx",
-                ["list", "g.io/v1", "", "widgets", "", ""]),
-            ("GET", "/apis/g.io/v1/widgets/a%2Fb%3Ac", "", ["get", "g.io/v1", "", "widgets", "", "a/b:c"]),
+            (
+                "GET",
+                "/api/v1/namespaces",
+                "",
+                ["list", "/v1", "", "namespaces", "", ""],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a",
+                "",
+                ["get", "/v1", "a", "namespaces", "", "a"],
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/status",
+                "",
+                ["update", "/v1", "a", "namespaces", "status", "a"],
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/finalize",
+                "",
+                ["update", "/v1", "a", "namespaces", "finalize", "a"],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/secrets",
+                "",
+                ["list", "/v1", "a", "secrets", "", ""],
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/secrets",
+                "",
+                ["deletecollection", "/v1", "a", "secrets", "", ""],
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/secrets/s",
+                "",
+                ["delete", "/v1", "a", "secrets", "", "s"],
+            ),
+            (
+                "HEAD",
+                "/api/v1/namespaces/a/secrets/s",
+                "",
+                ["get", "/v1", "a", "secrets", "", "s"],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets/",
+                "",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "POST",
+                "/apis/g.io/v1/namespaces/a/widgets",
+                "",
+                ["create", "g.io/v1", "a", "widgets", "", ""],
+            ),
+            (
+                "PATCH",
+                "/apis/g.io/v1/namespaces/a/widgets/w/status",
+                "",
+                ["patch", "g.io/v1", "a", "widgets", "status", "w"],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch=true",
+                ["watch", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch=1",
+                ["watch", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch",
+                ["watch", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch=false",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch=0",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/watch/namespaces/a/widgets",
+                "",
+                ["watch", "g.io/v1", "a", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "fieldSelector=metadata.name%3Dw",
+                ["list", "g.io/v1", "", "widgets", "", "w"],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "watch=1&fieldSelector=metadata.name%3Dw",
+                ["watch", "g.io/v1", "", "widgets", "", "w"],
+            ),
+            (
+                "DELETE",
+                "/apis/g.io/v1/widgets",
+                "fieldSelector=metadata.name%3Dw",
+                ["deletecollection", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "fieldSelector=metadata.name!%3Dw",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets",
+                "fieldSelector=metadata.name%3Dw%2Fx",
+                ["list", "g.io/v1", "", "widgets", "", ""],
+            ),
+            (
+                "GET",
+                "/apis/g.io/v1/widgets/a%2Fb%3Ac",
+                "",
+                ["get", "g.io/v1", "", "widgets", "", "a/b:c"],
+            ),
         ];
         for (method, path, query, [verb, version, namespace, resource, subresource, name]) in cases {
             let info = RequestInfo::new(method, path, query);
@@ -234,7 +348,16 @@ mod tests {
 
     #[test]
     fn other_paths_keep_the_method_as_their_verb() {
-        for path in ["/", "/api", "/api/v1", "/apis", "/apis/g.io", "/apis/g.io/v1", "/healthz", "/openapi/v3"] {
+        for path in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/g.io",
+            "/apis/g.io/v1",
+            "/healthz",
+            "/openapi/v3",
+        ] {
             let info = RequestInfo::new("GET", path, "watch=true");
             assert!(!info.is_resource, "{path}");
             assert_eq!((info.verb.as_str(), info.path.as_str()), ("get", path));

@@ -1,0 +1,329 @@
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::schema::{List, Merge, Schema, TEXT};
+
+static TAG: Object = Object {
+    name: "Tag",
+    package: "v1",
+    fields: &[("name", TEXT), ("from", TEXT), ("notes", Schema::Map(&TEXT))],
+};
+static TAGS: List = List {
+    items: Schema::Object(&TAG),
+    merge: Merge::ByKey("name"),
+};
+static WORDS: List = List {
+    items: TEXT,
+    merge: Merge::Values,
+};
+static ATOMS: List = List {
+    items: TEXT,
+    merge: Merge::Replace,
+};
+static THING: Object = Object {
+    name: "Thing",
+    package: "v1",
+    fields: &[
+        ("name", TEXT),
+        ("tags", Schema::List(&TAGS)),
+        ("words", Schema::List(&WORDS)),
+        ("atoms", Schema::List(&ATOMS)),
+        ("raw", Schema::Raw),
+        ("labels", Schema::Map(&TEXT)),
+    ],
+};
+
+fn strategic(object: &Value, patch: &Value) -> Result<Value, Box<Status>> {
+    let (patch, _) = Patch::strategic(patch.to_string().as_bytes())?;
+    patch.apply(object.clone(), &THING)
+}
+
+fn text(status: Box<Status>) -> (i32, String) {
+    (status.code.unwrap(), status.message.unwrap())
+}
+
+#[test]
+fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
+    let object = json!({"tags": [{"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}],
+                        "words": ["p", "q"], "atoms": ["1"], "raw": {"x": 1}, "labels": {"l": "1"}});
+    for (patch, field, expected) in [
+        (
+            json!({"tags": [{"name": "a", "notes": {"j": "2"}}]}),
+            "tags",
+            json!([{"name": "a", "from": "x", "notes": {"k": "1", "j": "2"}}, {"name": "b"}]),
+        ),
+        (
+            json!({"tags": [{"name": "c", "from": null}]}),
+            "tags",
+            json!([{"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}, {"name": "c"}]),
+        ),
+        (
+            json!({"tags": [{"name": "a", "$patch": "delete"}]}),
+            "tags",
+            json!([{"name": "b"}]),
+        ),
+        (
+            json!({"tags": [{"name": "z", "$patch": "delete"}, {"name": "a", "from": null}]}),
+            "tags",
+            json!([{"name": "a", "notes": {"k": "1"}}, {"name": "b"}]),
+        ),
+        (
+            json!({"tags": [{"$patch": "replace"}, {"name": "u"}]}),
+            "tags",
+            json!([{"name": "u"}]),
+        ),
+        (
+            json!({"tags": [{"name": "a", "$patch": "replace", "from": "y"}]}),
+            "tags",
+            json!([{"name": "a", "from": "y"}, {"name": "b"}]),
+        ),
+        (
+            json!({"tags": [{"name": "a", "$patch": "merge", "from": "y"}]}),
+            "tags",
+            json!([{"name": "a", "from": "y", "notes": {"k": "1"}}, {"name": "b"}]),
+        ),
+        (
+            json!({"tags": [{"name": "a", "$retainKeys": ["name", "from"], "from": "y"}]}),
+            "tags",
+            json!([{"name": "a", "from": "y"}, {"name": "b"}]),
+        ),
+        (json!({"tags": null}), "tags", Value::Null),
+        (
+            json!({"$setElementOrder/tags": [{"name": "b"}, {"name": "a"}]}),
+            "tags",
+            json!([{"name": "b"}, {"name": "a", "from": "x", "notes": {"k": "1"}}]),
+        ),
+        (
+            json!({"$setElementOrder/tags": [{"name": "c"}, {"name": "a"}, {"name": "b"}], "tags": [{"name": "c"}]}),
+            "tags",
+            json!([{"name": "c"}, {"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}]),
+        ),
+        (json!({"words": ["r", "p"]}), "words", json!(["p", "q", "r"])),
+        (
+            json!({"$deleteFromPrimitiveList/words": ["p"], "words": ["r"]}),
+            "words",
+            json!(["q", "r"]),
+        ),
+        (
+            json!({"$setElementOrder/words": ["r", "q", "p"], "words": ["r"]}),
+            "words",
+            json!(["r", "q", "p"]),
+        ),
+        (json!({"atoms": ["2", "3"]}), "atoms", json!(["2", "3"])),
+        (
+            json!({"raw": {"y": {"$patch": "delete"}}}),
+            "raw",
+            json!({"y": {"$patch": "delete"}}),
+        ),
+        (
+            json!({"labels": {"m": "2", "l": null}}),
+            "labels",
+            json!({"m": "2"}),
+        ),
+        (
+            json!({"labels": {"$patch": "replace", "m": "2"}}),
+            "labels",
+            json!({"m": "2"}),
+        ),
+        (json!({"labels": {"$patch": "delete"}}), "labels", Value::Null),
+    ] {
+        let changed = strategic(&object, &patch).unwrap();
+        assert_eq!(changed.get(field).unwrap_or(&Value::Null), &expected, "{patch}");
+        for (other, value) in object.as_object().unwrap() {
+            assert!(
+                other == field || changed[other] == *value,
+                "{patch} leaves {other} alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_strategic_patch_that_makes_no_sense_is_refused() {
+    for (patch, message) in [
+        (json!({"$patch": "bogus"}), "Unknown patch type found: bogus"),
+        (
+            json!({"tags": [{"from": "x"}]}),
+            "map: {\"from\":\"x\"} does not contain declared merge key: name",
+        ),
+        (
+            json!({"tags": ["x"]}),
+            "invalid patch format of a list of objects",
+        ),
+        (
+            json!({"$retainKeys": 1}),
+            "invalid patch format of $retainKeys list",
+        ),
+        (
+            json!({"$setElementOrder/tags": 1, "tags": []}),
+            "invalid patch format of $setElementOrder list",
+        ),
+    ] {
+        assert_eq!(
+            text(strategic(&json!({}), &patch).unwrap_err()),
+            (400, message.into())
+        );
+    }
+}
+
+#[test]
+fn a_merge_patch_replaces_lists_and_deletes_with_null() {
+    let (patch, duplicates) =
+        Patch::merge(br#"{"tags":[{"name":"u"}],"name":null,"labels":{"a":"1","a":"2"}}"#).unwrap();
+    let object = json!({"name": "n", "tags": [{"name": "a"}], "labels": {"b": "3"}});
+    assert_eq!(
+        patch.apply(object, &THING),
+        Ok(json!({"tags": [{"name": "u"}], "labels": {"a": "2", "b": "3"}}))
+    );
+    assert_eq!(duplicates, ["duplicate field \"labels.a\""]);
+}
+
+#[test]
+fn a_json_patch_does_its_operations_in_order() {
+    let patch = Patch::json(
+        br#"[{"op":"test","path":"/name","value":"n"},{"op":"add","path":"/atoms/-","value":"2"},
+             {"op":"move","from":"/atoms/0","path":"/labels/a"},{"op":"copy","from":"/labels","path":"/raw"},
+             {"op":"remove","path":"/name"},{"op":"replace","path":"/labels/a","value":"3"}]"#,
+    )
+    .unwrap();
+    assert_eq!(
+        patch.apply(json!({"name": "n", "atoms": ["1"], "labels": {}}), &THING),
+        Ok(json!({"atoms": ["2"], "labels": {"a": "3"}, "raw": {"a": "1"}}))
+    );
+}
+
+#[test]
+fn a_patch_that_does_not_fit_the_object_is_unprocessable() {
+    for operation in [
+        r#"{"op":"remove","path":"/nope"}"#,
+        r#"{"op":"test","path":"/name","value":"other"}"#,
+        r#"{"op":"replace","path":"/a/b","value":1}"#,
+        r#"{"op":"copy","from":"/nope","path":"/a"}"#,
+        r#"{"op":"add","path":"/atoms/7","value":1}"#,
+    ] {
+        let patch = Patch::json(format!("[{operation}]").as_bytes()).unwrap();
+        assert_eq!(
+            text(
+                patch
+                    .apply(json!({"name": "n", "atoms": []}), &THING)
+                    .unwrap_err()
+            ),
+            (
+                422,
+                "the server rejected our request due to an error in our request".into()
+            ),
+            "{operation}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_patch_is_refused() {
+    for (error, code, message) in [
+        (
+            Patch::json(br#"{"a":1}"#).unwrap_err(),
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            Patch::merge(br#"{"a""#).unwrap_err(),
+            400,
+            "error decoding patch: unexpected end of JSON input",
+        ),
+        (
+            Patch::strategic(b"[]").unwrap_err(),
+            400,
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            Patch::json(format!("[{}1]", "1,".repeat(MAX_OPERATIONS)).as_bytes()).unwrap_err(),
+            413,
+            "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
+        ),
+    ] {
+        assert_eq!(text(error), (code, message.to_owned()));
+    }
+    assert_eq!(
+        Patch::json(br#"[{"op":"dance","path":""}]"#).unwrap_err().code,
+        Some(400)
+    );
+}
+
+#[test]
+fn a_json_patch_cannot_make_an_object_grow_without_bound() {
+    let doubling = vec![r#"{"op":"copy","from":"/raw","path":"/raw/-"}"#; 64].join(",");
+    let nesting = vec![r#"{"op":"copy","from":"","path":"/raw/0"}"#; 200].join(",");
+    for operations in [doubling, nesting] {
+        let patch = Patch::json(format!("[{operations}]").as_bytes()).unwrap();
+        let status = patch.apply(json!({"raw": ["x"]}), &THING).unwrap_err();
+        assert_eq!(status.code, Some(413));
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        "[a-c]{0,2}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(
+                "[a-c]|tags|words|\\$patch|\\$retainKeys|\\$setElementOrder/tags",
+                inner,
+                0..4
+            )
+            .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn plain_object() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        "[a-c]{0,2}".prop_map(Value::from)
+    ];
+    let nested = leaf.prop_recursive(3, 16, 4, |inner| {
+        prop::collection::btree_map("[a-c]", inner, 0..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
+    });
+    prop::collection::btree_map("[a-c]", nested, 0..4)
+        .prop_map(|map| Value::Object(map.into_iter().collect()))
+}
+
+proptest! {
+    #[test]
+    fn any_strategic_patch_is_applied_or_refused(object in value(), patch in value()) {
+        let _ = strategic(&object, &patch);
+    }
+
+    #[test]
+    fn the_empty_patch_changes_nothing(object in plain_object()) {
+        prop_assert_eq!(strategic(&object, &json!({})), Ok(object.clone()));
+        prop_assert_eq!(Patch::Merge(json!({})).apply(object.clone(), &THING), Ok(object));
+    }
+
+    #[test]
+    fn merging_twice_is_merging_once(object in plain_object(), patch in plain_object()) {
+        for patch in [Patch::Merge(patch.clone()), Patch::Strategic(patch)] {
+            let once = patch.apply(object.clone(), &THING).unwrap();
+            prop_assert_eq!(patch.apply(once.clone(), &THING), Ok(once));
+        }
+    }
+
+    #[test]
+    fn without_lists_and_directives_both_merges_are_the_same(object in plain_object(), patch in plain_object()) {
+        prop_assert_eq!(
+            Patch::Merge(patch.clone()).apply(object.clone(), &THING),
+            Patch::Strategic(patch).apply(object, &THING)
+        );
+    }
+
+    #[test]
+    fn any_bytes_are_a_patch_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..48)) {
+        let _ = (Patch::json(&bytes), Patch::merge(&bytes), Patch::strategic(&bytes));
+    }
+}
