@@ -3,6 +3,7 @@
 pub mod allowed_registries;
 pub mod defaults;
 pub mod digest;
+pub mod duration_text;
 pub mod field;
 pub mod generations;
 pub mod history;
@@ -10,6 +11,7 @@ pub mod names;
 pub mod reference;
 pub mod status;
 pub mod stream;
+pub mod tables;
 pub mod tag_order;
 pub mod types;
 pub mod validation;
