@@ -14,6 +14,9 @@ const LOCK: &str = "imagestream.lock";
 /// In the lock file once the database exists: a database that is missing from then on was lost.
 const INITIALISED: &[u8] = b"this directory holds an imagestream store\n";
 
+/// Every page of a database is a multiple of this many bytes, and so is the file unless a log completes it.
+const SECTOR: u64 = 512;
+
 /// A locked directory. The lock ends with this value, or with the process.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -48,23 +51,29 @@ impl Directory {
     }
 
     /// Creates the database file if this is a new store; refuses to replace one that was lost.
-    pub(super) fn prepare(&mut self) -> Result<(), OpenError> {
+    ///
+    /// Returns whether the database must hold a store.
+    pub(super) fn prepare(&mut self) -> Result<bool, OpenError> {
         let path = self.database();
         let mut content = Vec::new();
         let read = (&self.lock).take(1024).read_to_end(&mut content);
         read.map_err(OpenError::io(self.path.join(LOCK)))?;
-        let size = match std::fs::metadata(&path) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(OpenError::io(path)(error)),
+        let initialised = content == INITIALISED;
+        let length = size(&path).map_err(OpenError::io(&path))?;
+        let log = self.path.join(format!("{DATABASE}-wal"));
+        let logged = size(&log).map_err(OpenError::io(log))?;
+        let reason = if initialised && length == 0 {
+            "the file is missing or empty"
+        } else if logged == 0 && length % SECTOR != 0 {
+            "the file is cut off"
+        } else {
+            private_file(&path).map_err(OpenError::io(path))?;
+            return Ok(initialised);
         };
-        if size == 0 && content == INITIALISED {
-            return Err(OpenError::Corrupt {
-                path,
-                reason: "the file is missing or empty".into(),
-            });
-        }
-        private_file(&path).map(drop).map_err(OpenError::io(path))
+        Err(OpenError::Corrupt {
+            path,
+            reason: reason.into(),
+        })
     }
 
     /// Notes that the database exists, and makes sure that its name survives a loss of power.
@@ -77,6 +86,15 @@ impl Directory {
             sync(&self.path)
         };
         write().map_err(OpenError::io(&self.path))
+    }
+}
+
+/// The size of a file in bytes; one that does not exist is empty.
+fn size(path: &Path) -> std::io::Result<u64> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 

@@ -25,6 +25,7 @@ const CHECKPOINT_PAGES: usize = 8000;
 /// - `event` holds what each change replaced, so that the past can be told from the present backwards: new values
 ///   are written once. Its `previous_` columns are null for a key that was new.
 ///   The creation of a key replaced nothing and is not in the index.
+/// - `probe` is written to find out whether writing works.
 /// - `checksum` covers key, value and both revisions of a row, present or previous; that of an event covers its own
 ///   columns and the checksum of the previous row.
 const MIGRATIONS: &[&str] = &["
@@ -53,13 +54,23 @@ const MIGRATIONS: &[&str] = &["
         previous_checksum INTEGER,
         PRIMARY KEY (revision, position)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 0), value BLOB NOT NULL) STRICT;
     CREATE INDEX event_of_key ON event (key, revision) WHERE previous_mod_revision IS NOT NULL;
 "];
 
 /// Opens the writing connection, brings the schema up to date and checks the file.
-pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
+///
+/// `initialised` says that the file is not a new one.
+pub(super) fn open_for_writing(path: &Path, initialised: bool) -> Result<Connection, OpenError> {
     let sqlite = |error| OpenError::sqlite(path)(error);
     let mut connection = Connection::open(path).map_err(sqlite)?;
+    // Before anything is written: the file may be somebody else's.
+    if identify(&connection, path, MIGRATIONS)? == 0 && initialised {
+        return Err(OpenError::Corrupt {
+            path: path.to_owned(),
+            reason: "the database is empty".into(),
+        });
+    }
     configure_writer(&connection).map_err(sqlite)?;
     migrate(&mut connection, path, MIGRATIONS)?;
     check(&connection, path)?;
@@ -96,52 +107,70 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -32_768)
 }
 
-fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), OpenError> {
+/// The version of the schema of a file that is ours or empty. Changes nothing.
+fn identify(connection: &Connection, path: &Path, steps: &[&str]) -> Result<usize, OpenError> {
     let sqlite = |error| OpenError::sqlite(path)(error);
-    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(sqlite)?;
-    let pragma = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (found, application) = (
         pragma("user_version").map_err(sqlite)?,
         pragma("application_id").map_err(sqlite)?,
     );
-    let tables: i64 = transaction
+    let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
         .map_err(sqlite)?;
     if application != APPLICATION_ID && (found, application, tables) != (0, 0, 0) {
         return Err(OpenError::Foreign(path.to_owned()));
     }
-    if found > known {
-        return Err(OpenError::Newer {
+    match usize::try_from(found) {
+        Ok(version) if version <= steps.len() => Ok(version),
+        _ => Err(OpenError::Newer {
             path: path.to_owned(),
             found,
-            known,
-        });
+            known: i64::try_from(steps.len()).unwrap_or(i64::MAX),
+        }),
     }
-    if found == known {
+}
+
+fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), OpenError> {
+    let sqlite = |error| OpenError::sqlite(path)(error);
+    let version = identify(connection, path, steps)?;
+    if version == steps.len() {
         return Ok(());
     }
-    let missing = usize::try_from(found).map_or(steps, |found| &steps[found.min(steps.len())..]);
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(sqlite)?;
     let run = || {
-        for step in missing {
+        for step in &steps[version..] {
             transaction.execute_batch(step)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", known)
+        transaction.pragma_update(None, "user_version", steps.len())
     };
     run().map_err(sqlite)?;
     transaction.commit().map_err(sqlite)
 }
 
-/// Checks the structure of the file, that the index of the events agrees with them, and that the newest revision is the one of the newest event.
+/// The definitions of all tables and indexes.
+fn definitions(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    connection
+        .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Checks the definitions, the structure of the file, that the index of the events agrees with them, and that the newest revision is the one of the newest event.
 fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let corrupt = |reason: String| OpenError::Corrupt {
         path: path.to_owned(),
         reason,
     };
     let sqlite = |error| OpenError::sqlite(path)(error);
+    let mut fresh = Connection::open_in_memory().map_err(sqlite)?;
+    migrate(&mut fresh, path, MIGRATIONS)?;
+    if definitions(connection).map_err(sqlite)? != definitions(&fresh).map_err(sqlite)? {
+        return Err(corrupt("its tables are not defined as they should be".into()));
+    }
     // Objects have no index beside them, so the quick check of them is a full one.
     for check in ["quick_check(1)", "integrity_check(event)"] {
         let verdict: String = connection

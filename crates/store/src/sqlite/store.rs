@@ -65,9 +65,9 @@ impl SqliteStore {
 
     fn open_blocking(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         let mut directory = Directory::lock(path)?;
-        directory.prepare()?;
+        let initialised = directory.prepare()?;
         let database = directory.database();
-        let connection = open_for_writing(&database)?;
+        let connection = open_for_writing(&database, initialised)?;
         directory.initialised()?;
         let sqlite = |error| OpenError::sqlite(&database)(error);
         let tip = Tip::read(&connection).map_err(sqlite)?;

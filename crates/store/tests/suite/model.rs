@@ -239,7 +239,7 @@ async fn apply(store: &dyn Store, model: &mut Model, step: Step) -> Result<(), T
 }
 
 pub(crate) async fn random_histories_match_the_model(store: Arc<dyn Store>) {
-    let long = std::env::var_os("IMAGESTREAM_LONG_TESTS").is_some();
+    let long = std::env::var_os("IMAGESTREAM_LONG_TESTS").is_some_and(|value| value == "1");
     let runtime = tokio::runtime::Handle::current();
     let cases = tokio::task::spawn_blocking(move || {
         let config = Config {
