@@ -27,6 +27,8 @@ pub(crate) struct Origin {
     pub(crate) host: Arc<str>,
     /// Repository name.
     pub(crate) repository: Arc<str>,
+    /// Read without verified TLS: what is only claimed there must not reach those who ask securely.
+    pub(crate) insecure: bool,
 }
 
 type Key = (Origin, Digest);
@@ -46,7 +48,9 @@ impl Default for ContentCache {
         Self {
             manifests: Cache::builder()
                 .max_capacity(CONTENT_BYTES / 2)
-                .weigher(move |_: &Key, manifest: &Arc<FetchedManifest>| weight(manifest.body.len()))
+                .weigher(move |_: &Key, manifest: &Arc<FetchedManifest>| {
+                    weight(manifest.body.len() + manifest.media_type.len())
+                })
                 .build(),
             configs: Cache::builder()
                 .max_capacity(CONTENT_BYTES / 2)
@@ -103,6 +107,7 @@ mod tests {
         Origin {
             host: host.into(),
             repository: repository.into(),
+            insecure: false,
         }
     }
 
@@ -119,7 +124,15 @@ mod tests {
         cache.keep_manifest(&here, Some("v1"), &manifest);
         cache.keep_config(&here, &digest, Bytes::from_static(b"config"));
         assert!(cache.tagged(&here, "v1").is_some() && cache.config(&here, &digest).is_some());
-        for elsewhere in [origin("r.example", "a/c"), origin("evil.example", "a/b")] {
+        let insecure = Origin {
+            insecure: true,
+            ..here.clone()
+        };
+        for elsewhere in [
+            origin("r.example", "a/c"),
+            origin("evil.example", "a/b"),
+            insecure,
+        ] {
             assert!(cache.tagged(&elsewhere, "v1").is_none());
             assert!(cache.manifest(&elsewhere, &digest).is_none());
             assert!(cache.config(&elsewhere, &digest).is_none());

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use futures::future::join_all;
 use imagestream_api::status;
 use imagestream_api::types::{
     ImageImportStatus, ImageStream, ImageStreamImportSpec, ImageStreamImportStatus, Status, Time,
@@ -17,7 +16,7 @@ use crate::cache::ContentCache;
 use crate::plan::{self, Planned};
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::reader::{Outcome, Reader};
+use crate::reader::{Outcome, Reader, in_order};
 use crate::repository;
 
 /// Runs imports. Made once per process: it holds the registry client and the content that was fetched before.
@@ -155,8 +154,9 @@ impl Engine {
         let reader = Reader::new(&self.client, &self.cache, request, platform, with_secrets);
         let planned = plan::images(&request.spec.images, request.stream, request.rules, platform);
         request.progress.add_planned(planned.len());
-        let images = join_all(planned.iter().map(|planned| async {
-            let status = match planned {
+        let (planned, reader) = (&planned, &reader);
+        let images = (0..planned.len()).map(|index| async move {
+            let status = match &planned[index] {
                 Planned::Settled(status) => ImageImportStatus {
                     status: (**status).clone(),
                     ..ImageImportStatus::default()
@@ -164,12 +164,13 @@ impl Engine {
                 Planned::Read(item) => settled(item.tag(), reader.image(item).await),
             };
             request.progress.add_done();
-            status
-        }));
+            (index, status)
+        });
+        let images = in_order(images);
         let repository = async {
             let limit = self.options.max_images_per_repository;
             match &request.spec.repository {
-                Some(spec) => Some(repository::read(spec, &planned, limit, &reader).await),
+                Some(spec) => Some(repository::read(spec, planned, limit, reader).await),
                 None => None,
             }
         };

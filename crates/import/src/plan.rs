@@ -1,5 +1,7 @@
 //! Which images an import has to read. Pure.
 
+use std::collections::HashMap;
+
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
@@ -52,7 +54,7 @@ pub(crate) fn images(
     rules: &RegistryRules,
     own: &Platform,
 ) -> Vec<Planned> {
-    let mut repositories: Vec<ImageReference> = Vec::new();
+    let mut repositories: HashMap<(String, String), ImageReference> = HashMap::new();
     specs
         .iter()
         .map(|spec| {
@@ -63,16 +65,12 @@ pub(crate) fn images(
             if rules.blocked(&reference) {
                 return Planned::Settled(Box::new(blocked(&reference)));
             }
-            let known = repositories
-                .iter()
-                .find(|known| same_repository(known, &reference));
-            if let Some(first) = known {
-                reference.registry.clone_from(&first.registry);
-                reference.namespace.clone_from(&first.namespace);
-                reference.name.clone_from(&first.name);
-            } else {
-                repositories.push(reference.clone());
-            }
+            let first = repositories
+                .entry(repository(&reference))
+                .or_insert_with(|| reference.clone());
+            reference.registry.clone_from(&first.registry);
+            reference.namespace.clone_from(&first.namespace);
+            reference.name.clone_from(&first.name);
             if reference.id.is_empty() {
                 if reference.tag.is_empty() {
                     "latest".clone_into(&mut reference.tag);
@@ -118,10 +116,14 @@ pub(crate) fn blocked(reference: &ImageReference) -> Status {
     status::forbidden(format!("forbidden: registry {} blocked", reference.registry))
 }
 
+/// Where a reference leads: registry and repository name.
+fn repository(reference: &ImageReference) -> (String, String) {
+    (reference.registry_url(), reference.defaulted().repository_name())
+}
+
 /// Whether two references lead to one repository.
 pub(crate) fn same_repository(one: &ImageReference, other: &ImageReference) -> bool {
-    one.registry_url() == other.registry_url()
-        && one.defaulted().repository_name() == other.defaulted().repository_name()
+    repository(one) == repository(other)
 }
 
 fn preferred(stream: Option<&ImageStream>, target: &str, own: &Platform) -> Option<Platform> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::digest::Digest;
 use imagestream_api::reference::ImageReference;
@@ -12,6 +13,7 @@ use imagestream_api::types::Image;
 use imagestream_registry::distribution::{self, Index, Manifest};
 use imagestream_registry::sources::PullBy;
 use imagestream_registry::{Access, Client, Error, FetchedManifest, ManifestAt, Repository};
+use tokio::time::timeout_at;
 
 use crate::build;
 use crate::cache::{ContentCache, Origin};
@@ -23,12 +25,27 @@ use crate::platform::{self, Platform};
 
 /// Most content that one import may fetch, in bytes: a hostile manifest list can name gigabytes.
 const MAX_IMPORT_BYTES: usize = 512 << 20;
+/// Most content that the images of one import may hold, in bytes: each holds its own manifest and configuration, so
+/// little content that is named often is much in the end.
+const MAX_HELD_BYTES: usize = 256 << 20;
+/// What an image holds beside its manifest and configuration, in bytes, roughly.
+const IMAGE_BYTES: usize = 4 << 10;
+/// Items of one sort that are under way at the same time: more than any host is asked at once.
+const AT_ONCE: usize = 256;
 
 /// An image as it was read, with the members of a preserved manifest list.
 #[derive(Debug)]
 pub(crate) struct ReadImage {
     pub(crate) image: Image,
     pub(crate) members: Vec<Image>,
+}
+
+impl ReadImage {
+    fn bytes(&self) -> usize {
+        let of =
+            |image: &Image| IMAGE_BYTES + image.docker_image_manifest.len() + image.docker_image_config.len();
+        of(&self.image) + self.members.iter().map(of).sum::<usize>()
+    }
 }
 
 pub(crate) type Outcome = Result<Arc<ReadImage>, Failure>;
@@ -42,10 +59,12 @@ pub(crate) struct Reader<'a> {
     /// Whether the secrets count; without them only what the host itself may read is read.
     with_secrets: bool,
     images: Once<Item, Outcome>,
-    sessions: Once<(Origin, bool), Result<Session, SessionError>>,
+    sessions: Once<Origin, Result<Session, SessionError>>,
     manifests: Once<(Session, ManifestAt), Result<Arc<FetchedManifest>, Error>>,
     configs: Once<(Session, Digest), Result<Bytes, Error>>,
+    layer_sizes: Once<(Session, Digest), Result<u64, Error>>,
     fetched_bytes: AtomicUsize,
+    held_bytes: AtomicUsize,
 }
 
 /// Why a repository could not be opened.
@@ -70,14 +89,13 @@ impl SessionError {
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) origin: Origin,
-    insecure: bool,
     pub(crate) repository: Repository,
 }
 
-// Within a run, origin and security decide who asks and how.
+// Within a run, the origin decides who asks and how.
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
-        (&self.origin, self.insecure) == (&other.origin, other.insecure)
+        self.origin == other.origin
     }
 }
 
@@ -85,7 +103,7 @@ impl Eq for Session {}
 
 impl std::hash::Hash for Session {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (&self.origin, self.insecure).hash(state);
+        self.origin.hash(state);
     }
 }
 
@@ -114,7 +132,9 @@ impl<'a> Reader<'a> {
             sessions: Once::default(),
             manifests: Once::default(),
             configs: Once::default(),
+            layer_sizes: Once::default(),
             fetched_bytes: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -125,7 +145,14 @@ impl<'a> Reader<'a> {
             Ok(Arc::new(image))
         });
         // On the heap: many of these are under way at once.
-        Box::pin(read).await
+        let image = Box::pin(read).await?;
+        // Whoever asks gets a copy.
+        self.hold(image.bytes())
+            .map_err(|error| match normalised(&item.reference) {
+                Ok(name) => Failure::of_image(&name, &error),
+                Err(failure) => failure,
+            })?;
+        Ok(image)
     }
 
     /// `list_from` is where the list that names the image was read just now.
@@ -212,7 +239,9 @@ impl<'a> Reader<'a> {
 
     /// The manifests of all members of a preserved list, each a single image.
     async fn members(&self, list: &Item, list_from: &Session, index: &Index) -> Result<Vec<Image>, Failure> {
-        let members = index.manifests.iter().map(|member| {
+        let listed = &index.manifests;
+        let members = (0..listed.len()).map(|position| {
+            let member = &listed[position];
             let mut item = list.clone();
             item.reference.tag.clear();
             item.reference.id = member.digest.to_string();
@@ -222,10 +251,13 @@ impl<'a> Reader<'a> {
                 // A list inside of the list stands for the member that is chosen from it, under its own digest.
                 let mut image = Box::pin(self.read(&item, Some(list_from))).await?.image;
                 image.docker_image_reference = by_digest(&item.reference, &member.digest);
-                Ok(image)
+                Ok::<_, Failure>((position, image))
             }
         });
-        try_join_all(members).await
+        let members = stream::iter(members).buffer_unordered(AT_ONCE);
+        let mut read: Vec<_> = members.try_collect().await?;
+        read.sort_unstable_by_key(|(position, _)| *position);
+        Ok(read.into_iter().map(|(_, image)| image).collect())
     }
 
     /// The member of a list that is imported for the whole.
@@ -256,15 +288,21 @@ impl<'a> Reader<'a> {
     ) -> Result<Image, Failure> {
         let reference = by_digest(&item.reference, &manifest.digest);
         let unbuildable = |error: build::BuildError| Failure::Error(error.to_string());
+        let hold = |bytes: usize| {
+            self.hold(IMAGE_BYTES + manifest.body.len() + bytes)
+                .map_err(|error| Failure::of_image(&source.name, &error))
+        };
         match parsed {
             Manifest::Image(parsed) => {
                 let config = self
                     .config(&source.session, &parsed.config.digest)
                     .await
                     .map_err(|error| Failure::of_image(&source.name, &error))?;
+                hold(config.len())?;
                 build::image(manifest, parsed, &config, reference).map_err(unbuildable)
             }
             Manifest::Schema1(parsed) => {
+                hold(0)?;
                 let mut image = build::schema1(manifest, parsed, reference).map_err(unbuildable)?;
                 if image.docker_image_metadata.size == 0 {
                     self.measure_layers(&source.session, &mut image)
@@ -292,19 +330,26 @@ impl<'a> Reader<'a> {
             .collect();
         let measured = names.into_iter().map(|name| async move {
             let digest = Digest::parse(&name).map_err(|error| Error::Malformed(error.to_string()))?;
-            let size = match self.cache.layer_size(&session.origin, &digest) {
-                Some(size) => size,
-                None => {
-                    let size = session.repository.blob_size(&digest).await?;
-                    self.cache.keep_layer_size(&session.origin, &digest, size);
-                    size
-                }
-            };
+            let size = self.layer_size(session, digest).await?;
             Ok::<_, Error>((name, i64::try_from(size).unwrap_or(i64::MAX)))
         });
         let sizes: std::collections::HashMap<_, _> = try_join_all(measured).await?.into_iter().collect();
         build::set_layer_sizes(image, |name| sizes.get(name).copied());
         Ok(())
+    }
+
+    async fn layer_size(&self, session: &Session, digest: Digest) -> Result<u64, Error> {
+        if let Some(size) = self.cache.layer_size(&session.origin, &digest) {
+            return Ok(size);
+        }
+        let measure = async {
+            let size = session.repository.blob_size(&digest).await?;
+            self.cache.keep_layer_size(&session.origin, &digest, size);
+            Ok(size)
+        };
+        self.layer_sizes
+            .get((session.clone(), digest.clone()), measure)
+            .await
     }
 
     /// A manifest: the one that is known, if the registry confirms to this caller that it is still the one.
@@ -328,7 +373,10 @@ impl<'a> Reader<'a> {
                 ManifestAt::Tag(tag) => Some(tag.as_str()),
                 ManifestAt::Digest(_) => None,
             };
-            self.cache.keep_manifest(&session.origin, tag, &manifest);
+            // What can't be read is asked for again: its registry may yet say what it is.
+            if distribution::parse(&manifest.media_type, &manifest.body).is_ok() {
+                self.cache.keep_manifest(&session.origin, tag, &manifest);
+            }
             Ok(manifest)
         };
         self.manifests.get(key, fetch).await
@@ -362,14 +410,14 @@ impl<'a> Reader<'a> {
     }
 
     fn count(&self, bytes: usize) -> Result<(), Error> {
-        let before = self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > MAX_IMPORT_BYTES {
-            return Err(Error::TooLarge {
-                what: "the content of this import",
-                limit: MAX_IMPORT_BYTES,
-            });
-        }
-        Ok(())
+        let what = "the content of this import";
+        charge(&self.fetched_bytes, bytes, MAX_IMPORT_BYTES, what)
+    }
+
+    /// Makes sure that there is room for images that hold so much.
+    fn hold(&self, bytes: usize) -> Result<(), Error> {
+        let what = "the result of this import";
+        charge(&self.held_bytes, bytes, MAX_HELD_BYTES, what)
     }
 
     /// The repository of a reference, opened once with the credential that fits.
@@ -381,12 +429,18 @@ impl<'a> Reader<'a> {
         let origin = Origin {
             host: reference.contacted_host().into(),
             repository: reference.defaulted().repository_name().into(),
+            insecure,
         };
         let open = async {
             let credentials = self.request.credentials;
-            let credential = credentials
-                .find(&reference.defaulted().with_library(), self.with_secrets)
+            let wanted = reference.defaulted().with_library();
+            let found = timeout_at(
+                self.request.deadline,
+                credentials.find(&wanted, self.with_secrets),
+            );
+            let credential = found
                 .await
+                .unwrap_or_else(|_| Err("the credential helper did not answer in time".to_owned()))
                 .map_err(SessionError::Credentials)?;
             let access = Access {
                 insecure,
@@ -399,12 +453,30 @@ impl<'a> Reader<'a> {
                 .map_err(SessionError::Registry)?;
             Ok(Session {
                 origin: origin.clone(),
-                insecure,
                 repository,
             })
         };
-        self.sessions.get((origin.clone(), insecure), open).await
+        self.sessions.get(origin.clone(), open).await
     }
+}
+
+/// Runs all, a bounded number at a time, and puts what comes out in the order of the numbers.
+///
+/// One that hangs takes up one place only: the order is made when all have ended.
+pub(crate) async fn in_order<T>(work: impl Iterator<Item = impl Future<Output = (usize, T)>>) -> Vec<T> {
+    let mut results: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn charge(total: &AtomicUsize, bytes: usize, limit: usize, what: &'static str) -> Result<(), Error> {
+    let before = total.fetch_add(bytes, Ordering::Relaxed);
+    if before.saturating_add(bytes) > limit {
+        // What was refused takes no room from what comes after it.
+        total.fetch_sub(bytes, Ordering::Relaxed);
+        return Err(Error::TooLarge { what, limit });
+    }
+    Ok(())
 }
 
 fn parse(source: &Source, manifest: &FetchedManifest) -> Result<Manifest, Failure> {

@@ -1,8 +1,7 @@
 //! The tags of a repository: listed, ordered and read up to a limit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use futures::future::join_all;
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::types::{ImageImportStatus, RepositoryImportSpec, RepositoryImportStatus, Status};
@@ -11,7 +10,7 @@ use imagestream_api::{status, tag_order};
 use crate::engine::settled;
 use crate::failure::Failure;
 use crate::plan::{self, Item, Planned};
-use crate::reader::{Reader, SessionError};
+use crate::reader::{Reader, SessionError, in_order};
 
 /// Reads the tags of a repository, at most `limit` of them.
 ///
@@ -58,28 +57,31 @@ async fn try_read(
         mode: ImportMode::parse(&spec.import_policy.import_mode).unwrap_or_default(),
         preferred: None,
     };
-    let also_read = |tag: &str| {
-        let wanted = item(tag);
-        images.iter().find_map(|planned| match planned {
-            Planned::Read(read) if is_same_read(read, &wanted) => Some(read.clone()),
-            _ => None,
-        })
-    };
+    // In the order of `images`: the first of several counts.
+    let mut read_elsewhere: HashMap<&str, &Item> = HashMap::new();
+    for planned in images {
+        if let Planned::Read(read) = planned
+            && is_same_read(read, &item(read.tag()))
+        {
+            read_elsewhere.entry(read.tag()).or_insert(read);
+        }
+    }
     let read_anyway: Vec<(String, Item)> = beyond
         .iter()
-        .filter_map(|tag| Some((tag.clone(), also_read(tag)?)))
+        .filter_map(|tag| Some((tag.clone(), (*read_elsewhere.get(tag.as_str())?).clone())))
         .collect();
-    beyond.retain(|tag| !read_anyway.iter().any(|(read, _)| read == tag));
+    beyond.retain(|tag| !read_elsewhere.contains_key(tag.as_str()));
 
     let progress = reader.request.progress;
     progress.add_planned(tags.len());
-    let within = tags.iter().map(|tag| async {
-        let item = item(tag);
-        let outcome = reader.image(&item).await;
+    let (tags, item) = (&tags, &item);
+    let within = (0..tags.len()).map(|index| async move {
+        let tag = &tags[index];
+        let outcome = reader.image(&item(tag)).await;
         progress.add_done();
-        settled(tag, outcome)
+        (index, settled(tag, outcome))
     });
-    let mut statuses = join_all(within).await;
+    let mut statuses = in_order(within).await;
     for (tag, read) in &read_anyway {
         let mut status = settled(tag, reader.image(read).await);
         status.manifests.clear();

@@ -40,7 +40,7 @@ impl Default for ClientOptions {
         Self {
             trusted_ca_pem: None,
             connect_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(15),
+            response_timeout: Duration::from_secs(30),
             max_in_flight_per_host: 128,
             first_in_flight_per_host: 32,
             user_agent: concat!("imagestream/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -245,3 +245,55 @@ async fn the_challenge_of_a_place_redirected_to_is_not_answered() {
             .all(|request| request.authorization.is_none())
     );
 }
+
+/// A registry that shows strangers nothing but, at `/v2/`, that one may log in.
+async fn secretive_registry() -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match client.read_u8().await {
+                    Ok(byte) if head.first() != Some(&0x16) => head.push(byte),
+                    _ => break,
+                }
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let answer = if head.starts_with("get /v2/ ") {
+                "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0"
+            } else if head.contains("\r\nauthorization: basic ") {
+                "200 OK\r\nContent-Length: 15"
+            } else {
+                "404 Not Found\r\nContent-Length: 0"
+            };
+            let body = if answer.starts_with("200") {
+                "{\"tags\":[\"v1\"]}"
+            } else {
+                ""
+            };
+            let answer = format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\n{body}");
+            // A client that is gone has nothing to say to the test.
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    host
+}
+
+#[tokio::test]
+async fn a_registry_that_hides_from_strangers_is_asked_how_to_log_in() {
+    let host = secretive_registry().await;
+    let credential = Credential::Basic {
+        username: "ann".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let access = Access {
+        credential: Some(credential),
+        ..insecure()
+    };
+    let repository = client().repository(&host, "team/app", access).unwrap();
+    assert_eq!(repository.tags().await, Ok(vec!["v1".to_owned()]));
+    let stranger = client().repository(&host, "team/app", insecure()).unwrap();
+    assert!(stranger.tags().await.is_err());
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use url::{Url, form_urlencoded};
 
@@ -33,6 +34,10 @@ const MIN_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// A token is not used when it ends that soon: it has a way to go.
 const MARGIN: Duration = Duration::from_secs(5);
+/// Longest realm or service of a challenge, in bytes.
+const MAX_PARAMETER_BYTES: usize = 2 << 10;
+/// Requests to token services that are under way at the same time.
+const MAX_AT_ONCE: usize = 16;
 /// Most tokens that are kept.
 const MAX_TOKENS: usize = 4096;
 /// How this client is called when it exchanges a refresh token.
@@ -92,9 +97,18 @@ struct Key {
 }
 
 /// All tokens of the process.
-#[derive(Default)]
 pub(super) struct Tokens {
     known: Mutex<HashMap<Key, Arc<Flight<Token>>>>,
+    turns: Semaphore,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            turns: Semaphore::new(MAX_AT_ONCE),
+        }
+    }
 }
 
 impl Tokens {
@@ -107,6 +121,11 @@ impl Tokens {
         rejected: Option<&Token>,
     ) -> Result<Token, Error> {
         let scope = format!("repository:{}:pull", request.repository);
+        let lengths = ["realm", "service"].map(|name| request.challenge.parameter(name).map_or(0, str::len));
+        if lengths.iter().any(|length| *length > MAX_PARAMETER_BYTES) {
+            let text = format!("the registry's bearer challenge is longer than {MAX_PARAMETER_BYTES} bytes");
+            return Err(Error::Refused(text));
+        }
         let flight = self.flight(Key {
             registry: request.registry.origin().ascii_serialization(),
             realm: request
@@ -128,13 +147,18 @@ impl Tokens {
             Turn::Lead(lead) => lead,
         };
         let call = call(request, &scope)?;
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await.ok();
         match ask(connections, counters, &call, request.deadline).await {
             Ok(token) => {
                 lead.settle(token.clone());
                 Ok(token)
             }
-            Err(error) => {
-                lead.fail(error.clone());
+            Err(Refusal { error, for_all }) => {
+                // Those who have more time than this caller try for themselves.
+                if for_all {
+                    lead.fail(error.clone());
+                }
                 Err(error)
             }
         }
@@ -220,17 +244,26 @@ fn call<'a>(request: &TokenRequest<'a>, scope: &str) -> Result<Call<'a>, Error> 
     })
 }
 
+/// Why there is no token.
+struct Refusal {
+    error: Error,
+    /// Whoever asks would be told the same; otherwise it was this caller who had no more time.
+    for_all: bool,
+}
+
 /// Asks the token service, again if that may help and there is time.
 async fn ask(
     connections: &Connections,
     counters: &Counters,
     call: &Call<'_>,
     deadline: Instant,
-) -> Result<Token, Error> {
+) -> Result<Token, Refusal> {
     let mut attempt = 0;
     loop {
         let (wait, error) = match ask_once(connections, call).await {
-            Ok((status, _, body)) if status.is_success() => return parse(&body),
+            Ok((status, _, body)) if status.is_success() => {
+                return parse(&body).map_err(|error| Refusal { error, for_all: true });
+            }
             Ok((status, headers, body)) => {
                 let challenges = challenge::challenges(&headers);
                 let error = Error::of_response(status, challenge::bearer_error(&challenges), &body);
@@ -254,7 +287,10 @@ async fn ask(
         };
         match wait {
             Some(wait) if Instant::now() + wait < deadline => sleep(wait).await,
-            _ => return Err(error),
+            _ => {
+                let for_all = wait.is_none();
+                return Err(Refusal { error, for_all });
+            }
         }
         attempt += 1;
         counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -268,7 +304,8 @@ async fn ask_once(
     let reply = connections.exchange(call).await?;
     let (status, headers) = (reply.response.status(), reply.response.headers().clone());
     let body = if status.is_success() {
-        body::read(reply.response, "token", MAX_TOKEN_BYTES, connections.patience()).await?
+        let patience = connections.patience();
+        body::read(reply.response, "token", MAX_TOKEN_BYTES, patience, None).await?
     } else {
         body::read_error(reply.response, connections.patience()).await
     };

@@ -64,8 +64,8 @@ impl Pools {
     }
 }
 
-/// One request.
-#[derive(Clone, Debug)]
+/// One request. Not for logs: its form may hold a refresh token.
+#[derive(Clone)]
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) url: Url,

@@ -83,9 +83,9 @@ impl Failure {
         }
     }
 
-    /// Whether the same request may well succeed in a moment.
+    /// Whether the same request may well succeed in a moment. What took too long would do so again.
     pub(super) fn is_momentary(&self) -> bool {
-        matches!(self.kind, Kind::TimedOut | Kind::Closed)
+        self.kind == Kind::Closed
     }
 
     /// Whether a registry that need not be secure may be asked over plain HTTP instead.

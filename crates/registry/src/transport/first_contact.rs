@@ -36,7 +36,10 @@ impl Transport {
             let (base, outcome) = self.first_exchange(request).await?;
             let failure = match outcome {
                 Ok(reply) => {
-                    let route = Arc::new(Route::new(base, reply.reach));
+                    // Who was faster has learned more by now.
+                    let known = self.host.route(self.insecure).known();
+                    let known = known.filter(|known| known.base == base);
+                    let route = known.unwrap_or_else(|| Arc::new(Route::new(base, reply.reach)));
                     if reply.from_registry {
                         route.learn(challenge::challenges(reply.response.headers()));
                     }
@@ -71,14 +74,21 @@ impl Transport {
 
     /// Asks over TLS, or over plain HTTP if that is allowed and TLS comes to nothing.
     ///
-    /// A host that says nothing to a TLS greeting is soon asked over plain HTTP too. That counts if a registry answers.
+    /// A host that says nothing to a TLS greeting is soon asked over plain HTTP too, if both share one port: a port
+    /// that speaks TLS, however slowly, has no answer of a registry to plain HTTP.
     async fn first_exchange(&self, request: &Request) -> Result<(Url, Result<Reply, Failure>), Error> {
         let (tls, plain) = (self.base("https")?, self.base("http")?);
         let mut over_tls = pin!(self.exchange(&tls, request, None));
         if !self.insecure {
             return Ok((tls.clone(), over_tls.await));
         }
-        let early = timeout(HEAD_START_OF_TLS, &mut over_tls).await;
+        let share_a_port = tls.port_or_known_default() == plain.port_or_known_default();
+        let head_start = if share_a_port {
+            HEAD_START_OF_TLS
+        } else {
+            Duration::MAX
+        };
+        let early = timeout(head_start, &mut over_tls).await;
         let mut over_plain = pin!(self.exchange(&plain, request, None));
         let mut plain_outcome = None;
         let tls_outcome = match early {

@@ -86,6 +86,11 @@ impl<T: Clone> Flight<T> {
         })
     }
 
+    /// The value, if it is known.
+    pub(super) fn known(&self) -> Option<T> {
+        self.state().value.clone()
+    }
+
     /// Forgets the value if it still is an `outdated` one.
     pub(super) fn forget(&self, outdated: impl Fn(&T) -> bool) {
         let mut state = self.state();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
+use super::body::LargeBodies;
 use super::challenge::Challenge;
 use super::flight::Flight;
 use super::resolve::Reach;
@@ -23,6 +24,7 @@ pub(super) struct Host {
     /// `host[:port]` as it was asked for.
     pub(super) name: String,
     pub(super) throttle: Throttle,
+    pub(super) large_bodies: LargeBodies,
     secure: Flight<Arc<Route>>,
     insecure: Flight<Arc<Route>>,
 }
@@ -43,6 +45,8 @@ pub(super) struct Route {
     pub(super) reach: Reach,
     /// The outcome of asking whether it is a registry at all.
     pub(super) ping: Flight<()>,
+    /// Whether it was asked what it wants to know of those who ask.
+    pub(super) challenge: Flight<()>,
     is_registry: AtomicBool,
     challenges: Mutex<Arc<[Challenge]>>,
 }
@@ -53,6 +57,7 @@ impl Route {
             base,
             reach,
             ping: Flight::new(),
+            challenge: Flight::new(),
             is_registry: AtomicBool::new(false),
             challenges: Mutex::new(Arc::default()),
         }
@@ -119,6 +124,7 @@ impl Hosts {
             Arc::new(Host {
                 name: name.to_owned(),
                 throttle: Throttle::new(first, max, counters.clone()),
+                large_bodies: LargeBodies::default(),
                 secure: Flight::new(),
                 insecure: Flight::new(),
             })

@@ -110,6 +110,18 @@ pub(crate) struct Request {
     pub(crate) limit: usize,
 }
 
+/// The question whether a host is a registry.
+fn ping() -> Request {
+    Request {
+        method: Method::GET,
+        path: "/v2/".to_owned(),
+        accept: &[],
+        not_found: None,
+        what: "answer",
+        limit: 0,
+    }
+}
+
 /// A successful answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -165,6 +177,8 @@ struct Tries {
     throttled: u32,
     /// The challenges of the registry were looked at.
     challenged: bool,
+    /// The caller has something to show.
+    has_credential: bool,
     /// A token that ended.
     rejected: Option<Token>,
 }
@@ -199,6 +213,7 @@ impl Transport {
             quick: 0,
             throttled: 0,
             challenged: false,
+            has_credential: repository.access.credential.is_some(),
             rejected: None,
         };
         loop {
@@ -206,6 +221,10 @@ impl Transport {
                 Turn::Failed(error) => return Err(error),
                 Turn::Lead(lead) => {
                     let slot = self.host.throttle.enter(tries.caller, deadline).await?;
+                    if self.host.route(self.insecure).known().is_some() {
+                        // Somebody found the way while this request waited for its turn.
+                        continue;
+                    }
                     let (route, reply) = self.find_route(lead, request, deadline).await?;
                     (
                         Attempt {
@@ -315,7 +334,8 @@ impl Transport {
             let body = if request.method == Method::HEAD {
                 Bytes::new()
             } else {
-                match body::read(reply.response, request.what, request.limit, patience).await {
+                let large = Some(&self.host.large_bodies);
+                match body::read(reply.response, request.what, request.limit, patience, large).await {
                     Ok(body) => body,
                     Err(failure) => return Ok(Step::Failed(failure)),
                 }
@@ -373,9 +393,19 @@ impl Transport {
                     }
                 }
             }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => slot.refused(),
             _ => slot.answered(),
         }
         drop(slot);
+        let hides = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+        if hides
+            && tries.has_credential
+            && matches!(shown, Shown::Nothing)
+            && self.learn_challenge(&route).await
+        {
+            tries.has_credential = false;
+            return Ok(Step::Again);
+        }
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             shown.was_accepted();
         }
@@ -441,6 +471,28 @@ impl Transport {
         Err(failure.error.of_request(method, self.url_text(&route.base, path)))
     }
 
+    /// Asks a host that did not ask back what it wants to know, once; whether it has a challenge by now.
+    ///
+    /// Some registries hide from strangers what they have, and only their `/v2/` says that one may log in.
+    async fn learn_challenge(&self, route: &Route) -> bool {
+        if route.challenges().is_empty()
+            && let Turn::Lead(lead) = route.challenge.join(|()| true).await
+        {
+            match self.exchange(&route.base, &ping(), None).await {
+                Ok(reply) => {
+                    route.see(reply.response.status(), reply.response.headers());
+                    if reply.response.status() == StatusCode::UNAUTHORIZED && reply.from_registry {
+                        route.learn(challenge::challenges(reply.response.headers()));
+                    }
+                    lead.settle(());
+                }
+                // The next one who needs it asks again; this one has its answer already.
+                Err(failure) => tracing::debug!(error = %failure.error, "no answer to a ping"),
+            }
+        }
+        !route.challenges().is_empty()
+    }
+
     /// An error of something that is no registry is not worth repeating; that it is none is.
     async fn confirm_registry(&self, route: &Route) -> Result<(), Error> {
         if route.is_registry() {
@@ -451,15 +503,7 @@ impl Transport {
             Turn::Failed(error) => return Err(error),
             Turn::Lead(lead) => lead,
         };
-        let ping = Request {
-            method: Method::GET,
-            path: "/v2/".to_owned(),
-            accept: &[],
-            not_found: None,
-            what: "answer",
-            limit: 0,
-        };
-        let error = match self.exchange(&route.base, &ping, None).await {
+        let error = match self.exchange(&route.base, &ping(), None).await {
             Ok(reply) => {
                 let status = reply.response.status();
                 route.see(status, reply.response.headers());

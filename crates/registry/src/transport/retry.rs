@@ -37,14 +37,20 @@ fn jittered(wait: Duration) -> Duration {
     wait / 2 + wait * u32::try_from(random).unwrap_or_default() / 1000
 }
 
-/// How long the registry asks to wait.
+/// Longest wait that is taken seriously; nobody's deadline is that far away.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the registry asks to wait, at most a day.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            date.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// What is left of a quota.
@@ -64,7 +70,9 @@ pub(super) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
         let reset = parameter(combined, "t").or_else(|| parameter(combined, "reset"));
         return Some(RateLimit {
             remaining,
-            reset: reset.map(Duration::from_secs),
+            reset: reset
+                .map(Duration::from_secs)
+                .map(|reset| reset.min(LONGEST_WAIT)),
         });
     }
     let remaining = field("ratelimit-remaining")?
@@ -76,7 +84,9 @@ pub(super) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
     let reset = field("ratelimit-reset").and_then(|value| value.split(';').next()?.trim().parse().ok());
     Some(RateLimit {
         remaining,
-        reset: reset.map(Duration::from_secs),
+        reset: reset
+            .map(Duration::from_secs)
+            .map(|reset| reset.min(LONGEST_WAIT)),
     })
 }
 
@@ -99,6 +109,19 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_wait_without_end_is_cut_to_a_day() {
+        let mut headers = HeaderMap::new();
+        for value in ["18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            assert_eq!(
+                retry_after(&headers, SystemTime::UNIX_EPOCH),
+                Some(LONGEST_WAIT),
+                "{value}"
+            );
+        }
     }
 
     #[test]
@@ -129,7 +152,9 @@ mod tests {
         let limit = |remaining, reset: Option<u64>| {
             Some(RateLimit {
                 remaining,
-                reset: reset.map(Duration::from_secs),
+                reset: reset
+                    .map(Duration::from_secs)
+                    .map(|reset| reset.min(LONGEST_WAIT)),
             })
         };
         let table: &[(&[(&'static str, &'static str)], _)] = &[
