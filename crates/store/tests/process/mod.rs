@@ -21,7 +21,7 @@ use crate::suite::{changes_until, delete, put};
 /// Names the directory to write to.
 const DIRECTORY: &str = "IMAGESTREAM_TEST_WRITER_DIRECTORY";
 /// Concurrent writers in the process.
-const WRITERS: usize = 6;
+pub(crate) const WRITERS: usize = 6;
 /// Each writer keeps this many of its newest objects.
 const KEPT: u64 = 20;
 
