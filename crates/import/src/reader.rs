@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::digest::Digest;
 use imagestream_api::reference::ImageReference;
@@ -248,16 +248,18 @@ impl<'a> Reader<'a> {
             item.mode = ImportMode::Legacy;
             item.preferred = None;
             async move {
-                // A list inside of the list stands for the member that is chosen from it, under its own digest.
-                let mut image = Box::pin(self.read(&item, Some(list_from))).await?.image;
-                image.docker_image_reference = by_digest(&item.reference, &member.digest);
-                Ok::<_, Failure>((position, image))
+                let read = Box::pin(self.read(&item, Some(list_from))).await;
+                let image = read.map(|read| {
+                    // A list inside of the list stands for the member that is chosen from it, under its own digest.
+                    let mut image = read.image;
+                    image.docker_image_reference = by_digest(&item.reference, &member.digest);
+                    image
+                });
+                (position, image)
             }
         });
-        let members = stream::iter(members).buffer_unordered(AT_ONCE);
-        let mut read: Vec<_> = members.try_collect().await?;
-        read.sort_unstable_by_key(|(position, _)| *position);
-        Ok(read.into_iter().map(|(_, image)| image).collect())
+        // Of several failures, the one of the first member counts.
+        in_order(members).await.into_iter().collect()
     }
 
     /// The member of a list that is imported for the whole.

@@ -9,6 +9,8 @@ use imagestream_api::types::{
 use imagestream_import::{Credentials, Engine, EngineOptions, Platform, Progress, Request};
 use imagestream_registry::sources::RegistryRules;
 use imagestream_registry::{Client, ClientOptions};
+use imagestream_testkit::content::Content;
+use imagestream_testkit::image::Image as TestImage;
 use imagestream_testkit::registry::TestRegistry;
 use serde_json::json;
 use tokio::time::Instant;
@@ -209,4 +211,21 @@ pub(crate) fn image(found: &ImageImportStatus) -> &Image {
 /// The name, which is a digest, of the image that was found.
 pub(crate) fn digest(found: &ImageImportStatus) -> String {
     image(found).metadata.name.clone().unwrap()
+}
+
+/// An image unlike others.
+pub(crate) fn named(name: &str) -> TestImage {
+    TestImage::new().distinct(name)
+}
+
+/// One image per tag of `team/app`.
+pub(crate) fn tagged(tags: &[&str]) -> Content {
+    tags.iter().fold(Content::new(), |content, tag| {
+        content.image("team/app", tag, named(tag))
+    })
+}
+
+/// The tags of these results, in their order.
+pub(crate) fn tags_of(images: &[ImageImportStatus]) -> Vec<&str> {
+    images.iter().map(|image| image.tag.as_str()).collect()
 }
