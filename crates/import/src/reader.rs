@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::digest::Digest;
 use imagestream_api::reference::ImageReference;
@@ -248,18 +248,14 @@ impl<'a> Reader<'a> {
             item.mode = ImportMode::Legacy;
             item.preferred = None;
             async move {
-                let read = Box::pin(self.read(&item, Some(list_from))).await;
-                let image = read.map(|read| {
-                    // A list inside of the list stands for the member that is chosen from it, under its own digest.
-                    let mut image = read.image;
-                    image.docker_image_reference = by_digest(&item.reference, &member.digest);
-                    image
-                });
-                (position, image)
+                // A list inside of the list stands for the member that is chosen from it, under its own digest.
+                let mut image = Box::pin(self.read(&item, Some(list_from))).await?.image;
+                image.docker_image_reference = by_digest(&item.reference, &member.digest);
+                Ok(image)
             }
         });
-        // Of several failures, the one of the first member counts.
-        in_order(members).await.into_iter().collect()
+        // In order: of several failures, that of the first member counts. One that hangs fails the list anyway.
+        stream::iter(members).buffered(AT_ONCE).try_collect().await
     }
 
     /// The member of a list that is imported for the whole.
