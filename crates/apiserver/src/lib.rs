@@ -10,10 +10,14 @@
 pub mod authn;
 pub mod decode;
 pub mod errors;
+pub mod kubeconfig;
 pub mod negotiation;
 pub mod options;
 pub mod patch;
+pub mod pki;
 pub mod rbac;
 pub mod request_info;
 pub mod schema;
 pub mod selectors;
+
+mod atomic_file;

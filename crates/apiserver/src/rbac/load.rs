@@ -63,7 +63,7 @@ pub fn load(yaml: &str) -> Result<Vec<Object>, LoadError> {
     for (index, document) in documents.into_iter().enumerate() {
         let kind = text(&document, "/kind");
         let name = text(&document, "/metadata/name");
-        let object = read(document, &kind).map_err(|problem| LoadError::Document {
+        let object = read(&document, &kind).map_err(|problem| LoadError::Document {
             document: index + 1,
             kind,
             name,
@@ -74,11 +74,11 @@ pub fn load(yaml: &str) -> Result<Vec<Object>, LoadError> {
     Ok(objects)
 }
 
-fn read(document: Value, kind: &str) -> Result<Object, String> {
+fn read(document: &Value, kind: &str) -> Result<Object, String> {
     if !document.is_object() {
         return Err("expected an object with apiVersion and kind".into());
     }
-    let version = text(&document, "/apiVersion");
+    let version = text(document, "/apiVersion");
     if version != "rbac.authorization.k8s.io/v1" {
         return Err(format!(
             "apiVersion: expected \"rbac.authorization.k8s.io/v1\", not {}",
@@ -113,13 +113,13 @@ fn read(document: Value, kind: &str) -> Result<Object, String> {
 /// Reads a document as its type, names the field that doesn't fit, and refuses fields that the type hasn't:
 /// a misspelt `resourceNames` would otherwise widen a rule to all names.
 fn typed<T: DeserializeOwned + Serialize + Resource>(
-    document: Value,
+    document: &Value,
     metadata: fn(&T) -> &ObjectMeta,
 ) -> Result<T, String> {
-    let object: T = serde_path_to_error::deserialize(&document)
+    let object: T = serde_path_to_error::deserialize(document)
         .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
     let understood = serde_json::to_value(&object).map_err(|error| error.to_string())?;
-    if let Some(field) = unknown_field(&document, &understood, "") {
+    if let Some(field) = unknown_field(document, &understood, "") {
         return Err(format!("{field}: unknown field"));
     }
     let metadata = metadata(&object);

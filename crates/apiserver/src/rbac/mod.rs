@@ -1,6 +1,7 @@
 //! Role-based access control, evaluated in-process, as <https://kubernetes.io/docs/reference/access-authn-authz/rbac/> defines it.
 
 pub mod authorizer;
+pub mod escalation;
 pub mod load;
 pub mod policy;
 pub mod rules;
