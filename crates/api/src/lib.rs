@@ -15,3 +15,4 @@ pub mod tables;
 pub mod tag_order;
 pub mod types;
 pub mod validation;
+pub mod views;
