@@ -1,6 +1,6 @@
 //! How a stream changes: from what a client writes to what is stored.
 //!
-//! [`write`] strings the rules together; the other modules hold one each. Nothing here reads another object or asks
+//! [`mod@write`] strings the rules together; the other modules hold one each. Nothing here reads another object or asks
 //! whether somebody may: what has to be read and asked is returned, and the answers are passed in.
 
 pub mod access;

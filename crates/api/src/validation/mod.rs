@@ -13,7 +13,6 @@ mod names;
 mod signature;
 pub(crate) mod tag;
 
-pub use accepted::Accepted;
 pub use image::{image, image_update};
 pub use image_stream::{image_stream, image_stream_status_update, image_stream_update};
 pub use image_stream_mapping::image_stream_mapping;
