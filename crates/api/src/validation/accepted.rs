@@ -12,7 +12,7 @@ const INSECURE: &str = "openshift.io/image.insecureRepository";
 
 /// The registries that are allowed, and repositories that were accepted before.
 #[derive(Debug, Clone)]
-pub struct Accepted<'a> {
+pub(super) struct Accepted<'a> {
     registries: &'a AllowedRegistries,
     /// In full form, `host/path`.
     repositories: BTreeSet<String>,
@@ -20,8 +20,7 @@ pub struct Accepted<'a> {
 
 impl<'a> Accepted<'a> {
     /// The allowed registries only.
-    #[must_use]
-    pub fn new(registries: &'a AllowedRegistries) -> Self {
+    pub(super) fn new(registries: &'a AllowedRegistries) -> Self {
         Self {
             registries,
             repositories: BTreeSet::new(),
@@ -29,8 +28,7 @@ impl<'a> Accepted<'a> {
     }
 
     /// Also every repository that `stored` refers to: a list that became shorter does not break what exists.
-    #[must_use]
-    pub fn with_stored(mut self, stored: &ImageStream) -> Self {
+    pub(super) fn with_stored(mut self, stored: &ImageStream) -> Self {
         let repository = &stored.spec.docker_image_repository;
         if !repository.is_empty() {
             self.add(repository);
@@ -45,8 +43,7 @@ impl<'a> Accepted<'a> {
     }
 
     /// Also the repository that a stored tag refers to.
-    #[must_use]
-    pub fn with_tag(mut self, stored: &TagReference) -> Self {
+    pub(super) fn with_tag(mut self, stored: &TagReference) -> Self {
         if let Some(from) = &stored.from
             && from.kind.as_deref() == Some(DOCKER_IMAGE)
         {
