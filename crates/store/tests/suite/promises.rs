@@ -315,6 +315,17 @@ pub(crate) async fn health_size_and_revision_are_told(store: Arc<dyn Store>) {
         assert_eq!(store.current_revision().await.expect("revision"), revision);
         last = revision;
     }
-    let after = store.size().await.expect("size");
-    assert!(after >= before + 4_000_000, "grew from {before} to {after} bytes");
+    // A backend may move what it has acknowledged from its log into its file a moment later.
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let after = store.size().await.expect("size");
+        if after >= before + 4_000_000 {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "grew from {before} to {after} bytes"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
