@@ -7,17 +7,33 @@
 //! [Kubernetes API conventions]: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 //! [API concepts]: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
+pub mod admission;
+pub mod api;
 pub mod authn;
 pub mod decode;
+pub mod discovery;
+pub mod dispatch;
+pub mod endpoint;
 pub mod errors;
+pub mod form;
+pub mod kind;
 pub mod kubeconfig;
+pub mod managed_fields;
+pub mod metadata;
 pub mod negotiation;
+pub mod openapi;
 pub mod options;
 pub mod patch;
 pub mod pki;
+pub mod protobuf;
 pub mod rbac;
 pub mod request_info;
 pub mod schema;
+pub mod respond;
 pub mod selectors;
+pub mod serve;
+pub mod storage;
+pub mod stored;
+pub mod strategy;
 
 mod atomic_file;

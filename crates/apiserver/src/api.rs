@@ -1,0 +1,73 @@
+//! All resources that a server has, found by group, version and name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::decode::GroupVersionKind;
+use crate::endpoint::Endpoint;
+
+/// The resources of a server.
+#[derive(Default)]
+pub struct Api {
+    endpoints: Vec<Arc<dyn Endpoint>>,
+    index: HashMap<String, usize>,
+}
+
+impl Api {
+    /// A server with these resources and subresources.
+    #[must_use]
+    pub fn new(endpoints: Vec<Arc<dyn Endpoint>>) -> Self {
+        let index = endpoints
+            .iter()
+            .enumerate()
+            .map(|(position, endpoint)| {
+                let resource = endpoint.resource();
+                let of = path(
+                    resource.kind.group,
+                    resource.kind.version,
+                    resource.plural,
+                    resource.subresource,
+                );
+                (of, position)
+            })
+            .collect();
+        Self { endpoints, index }
+    }
+
+    /// The endpoint of a resource; of a subresource if one is named.
+    #[must_use]
+    pub fn find(&self, group: &str, version: &str, plural: &str, subresource: &str) -> Option<&Arc<dyn Endpoint>> {
+        let position = self.index.get(&path(group, version, plural, subresource))?;
+        self.endpoints.get(*position)
+    }
+
+    /// All of them, in the order in which they were given.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<dyn Endpoint>> {
+        self.endpoints.iter()
+    }
+
+    /// The endpoints of each group and version. The core group is the empty one.
+    #[must_use]
+    pub fn groups(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, Vec<&Arc<dyn Endpoint>>>> {
+        let mut groups: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
+        for endpoint in &self.endpoints {
+            let kind = endpoint.resource().kind;
+            let versions = groups.entry(kind.group).or_default();
+            versions.entry(kind.version).or_default().push(endpoint);
+        }
+        groups
+    }
+
+    /// Whether some resource has objects of this kind.
+    #[must_use]
+    pub fn has_kind(&self, wanted: &GroupVersionKind) -> bool {
+        self.endpoints.iter().any(|endpoint| {
+            let kind = endpoint.resource().kind;
+            kind.group == wanted.group && kind.version == wanted.version && kind.kind == wanted.kind
+        })
+    }
+}
+
+fn path(group: &str, version: &str, plural: &str, subresource: &str) -> String {
+    format!("{group}/{version}/{plural}/{subresource}")
+}

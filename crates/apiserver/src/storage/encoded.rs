@@ -1,0 +1,129 @@
+//! A stored object's bytes, and the beginning that an answer puts in front of them.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde_json::{Map, Value};
+
+use super::Stored;
+use crate::errors;
+use crate::kind::Kind;
+
+/// How every stored object begins.
+const START: &[u8] = b"{\"metadata\":{";
+
+/// A stored object that has not been decoded.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    kind: &'static Kind,
+    /// `{"metadata":{` and so on; see [`encode`].
+    bytes: Bytes,
+    revision: u64,
+}
+
+impl Encoded {
+    pub(super) fn new(kind: &'static Kind, bytes: Bytes, revision: u64) -> Self {
+        Self { kind, bytes, revision }
+    }
+
+    /// The revision of the object's last change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The same object at another revision: that of its deletion.
+    #[must_use]
+    pub fn at(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// About how many bytes it takes in an answer.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + 128
+    }
+
+    /// Whether nothing is stored, which does not happen.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Writes the object as JSON, with `kind` and `apiVersion`.
+    pub fn write_object(&self, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = write!(
+            out,
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",",
+            self.kind.kind,
+            self.kind.api_version()
+        );
+        self.write_rest(out);
+    }
+
+    /// Writes the object as JSON, as it stands in lists.
+    pub fn write_item(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.write_rest(out);
+    }
+
+    fn write_rest(&self, out: &mut Vec<u8>) {
+        let rest = self.bytes.strip_prefix(START).unwrap_or(b"}}");
+        let _ = write!(out, "\"metadata\":{{\"resourceVersion\":\"{}\"", self.revision);
+        if !rest.starts_with(b"}") {
+            out.push(b',');
+        }
+        out.extend_from_slice(rest);
+    }
+
+    /// The object, decoded and complete.
+    ///
+    /// # Errors
+    /// 500 if it is not JSON.
+    pub fn to_value(&self) -> Result<Value, Box<Status>> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.write_object(&mut bytes);
+        serde_json::from_slice(&bytes)
+            .map_err(|error| errors::internal_error(format_args!("a stored object is damaged: {error}")).into())
+    }
+
+    pub(super) fn stored(&self) -> Result<Stored, Box<Status>> {
+        Ok(Stored {
+            object: self.to_value()?,
+            revision: self.revision,
+        })
+    }
+}
+
+/// An object as it is stored: without `kind`, `apiVersion` and resource version, `metadata` first.
+///
+/// # Errors
+/// 500 if it can't be written as JSON.
+pub fn encode(object: &Value) -> Result<Bytes, Box<Status>> {
+    let failed = |error: serde_json::Error| errors::internal_error(error);
+    let empty = Map::new();
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(START);
+    let mut separator = "";
+    let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    for (name, value) in metadata {
+        if name != "resourceVersion" {
+            let _ = write!(out, "{separator}");
+            serde_json::to_writer(&mut out, name).map_err(failed)?;
+            out.push(b':');
+            serde_json::to_writer(&mut out, value).map_err(failed)?;
+            separator = ",";
+        }
+    }
+    out.push(b'}');
+    for (name, value) in object.as_object().unwrap_or(&empty) {
+        if !matches!(name.as_str(), "metadata" | "kind" | "apiVersion") {
+            out.push(b',');
+            serde_json::to_writer(&mut out, name).map_err(failed)?;
+            out.push(b':');
+            serde_json::to_writer(&mut out, value).map_err(failed)?;
+        }
+    }
+    out.push(b'}');
+    Ok(out.into())
+}

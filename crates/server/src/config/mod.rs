@@ -1,0 +1,1 @@
+//! `config.openshift.io` and `operator.openshift.io`.

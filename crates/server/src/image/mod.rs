@@ -1,0 +1,1 @@
+//! `image.openshift.io`.

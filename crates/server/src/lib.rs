@@ -1,0 +1,13 @@
+//! Image streams as an API server: one file for each resource of the group, on the generic machinery of
+//! `imagestream-apiserver`, and what a standalone server needs around them (namespaces, secrets, roles, policy).
+
+pub mod admission;
+pub mod config;
+pub mod context;
+pub mod core;
+pub mod image;
+pub mod rbac;
+pub mod settings;
+mod start;
+
+pub use start::{Server, StartError, start};
