@@ -1,1 +1,3 @@
 //! `image.openshift.io`.
+
+pub(crate) mod stream_write;
