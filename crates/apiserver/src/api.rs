@@ -36,7 +36,13 @@ impl Api {
 
     /// The endpoint of a resource; of a subresource if one is named.
     #[must_use]
-    pub fn find(&self, group: &str, version: &str, plural: &str, subresource: &str) -> Option<&Arc<dyn Endpoint>> {
+    pub fn find(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        subresource: &str,
+    ) -> Option<&Arc<dyn Endpoint>> {
         let position = self.index.get(&path(group, version, plural, subresource))?;
         self.endpoints.get(*position)
     }

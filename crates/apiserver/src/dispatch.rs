@@ -3,11 +3,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, WARNING};
+use http::request::Parts;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde_json::Value;
 
 use crate::admission::Admission;
 use crate::api::Api;
-use crate::endpoint::Request;
-use crate::respond::ResponseBody;
+use crate::decode::{self, DecodeError, LEGACY_SCHEME, Target};
+use crate::endpoint::{Endpoint, Outcome, Request};
+use crate::errors;
+use crate::kind::Verb;
+use crate::metadata;
+use crate::negotiation::{Accepted, PatchType, Shape, body_format, negotiate, patch_type};
+use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
+use crate::respond::{self, ResponseBody};
+
+mod change;
+mod route;
+
+use change::{Patched, Put};
 
 /// Sends requests to endpoints.
 pub struct Dispatcher {
@@ -17,14 +33,216 @@ pub struct Dispatcher {
     pub admission: Arc<dyn Admission>,
 }
 
+/// An answer, or the status that is answered instead.
+type Answer = Result<http::Response<ResponseBody>, Box<Status>>;
+
 impl Dispatcher {
     /// Answers a request. Errors are answers too: each has its status.
     pub async fn dispatch(
         &self,
-        _request: Arc<Request>,
-        _head: &http::request::Parts,
-        _body: Bytes,
+        request: Arc<Request>,
+        head: &Parts,
+        body: Bytes,
     ) -> http::Response<ResponseBody> {
-        unreachable!("being written")
+        let answer = if request.info.is_resource {
+            self.resource(&request, head, &body).await
+        } else {
+            self.path(head)
+        };
+        let mut response = answer.unwrap_or_else(|status| respond::status(&status, head));
+        for warning in decode::warning_headers(&request.warnings()) {
+            // The text was checked to hold nothing that a header can't.
+            if let Ok(value) = HeaderValue::from_bytes(warning.as_bytes()) {
+                response.headers_mut().append(WARNING, value);
+            }
+        }
+        response
     }
+
+    /// Whether the request may take longer than others.
+    #[must_use]
+    pub fn is_long_running(&self, request: &Request) -> bool {
+        request.info.verb == "watch"
+            || route::find(&self.api, &request.info).is_ok_and(|endpoint| endpoint.is_long_running())
+    }
+
+    /// What is no resource: what there is, and how it looks.
+    fn path(&self, head: &Parts) -> Answer {
+        let path = head.uri.path();
+        if let Some(answer) = crate::openapi::answer(&self.api, head) {
+            return answer;
+        }
+        let Some(document) = crate::discovery::answer(&self.api, path, &Accepted::JSON) else {
+            return Ok(respond::not_a_path());
+        };
+        if head.method != http::Method::GET && head.method != http::Method::HEAD {
+            return Err(errors::method_not_allowed().into());
+        }
+        let aggregates = matches!(path.trim_end_matches('/'), "/api" | "/apis");
+        let accepted = negotiate(header(head, ACCEPT), |shape| match shape {
+            Shape::Object => true,
+            Shape::Discovery(_) => aggregates,
+            _ => false,
+        })?;
+        let document = match accepted.shape {
+            Shape::Object => document,
+            _ => crate::discovery::answer(&self.api, path, &accepted).unwrap_or(document),
+        };
+        Ok(respond::document(&document?, accepted, head))
+    }
+
+    async fn resource(&self, request: &Arc<Request>, head: &Parts, body: &Bytes) -> Answer {
+        let endpoint = route::find(&self.api, &request.info)?;
+        let verb = route::verb(&request.info, &head.method)?;
+        if !endpoint.verbs().contains(&verb) {
+            return Err(errors::method_not_allowed().into());
+        }
+        let accepted = negotiate(header(head, ACCEPT), |shape| match shape {
+            Shape::Object | Shape::Table(_) => true,
+            Shape::PartialObjectMetadata(_) => !matches!(verb, Verb::List | Verb::DeleteCollection),
+            Shape::PartialObjectMetadataList(_) => matches!(verb, Verb::List | Verb::DeleteCollection),
+            Shape::Discovery(_) => false,
+        })?;
+        let outcome = match verb {
+            Verb::Get => endpoint.get(request).await?,
+            Verb::List => {
+                endpoint
+                    .list(request, ListOptions::from_query(&request.query, false)?)
+                    .await?
+            }
+            Verb::Watch => {
+                endpoint
+                    .watch(request, ListOptions::from_query(&request.query, true)?)
+                    .await?
+            }
+            Verb::Create => self.create(endpoint, request, head, body).await?,
+            Verb::Update => self.update(endpoint, request, head, body).await?,
+            Verb::Patch => self.patch(endpoint, request, head, body).await?,
+            Verb::Delete | Verb::DeleteCollection => self.delete(endpoint, verb, request, head, body).await?,
+        };
+        respond::outcome(endpoint, request, head, accepted, outcome)
+    }
+
+    async fn create(
+        &self,
+        endpoint: &Arc<dyn Endpoint>,
+        request: &Arc<Request>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Outcome, Box<Status>> {
+        let options = WriteOptions::from_query(Write::Create, &request.query)?;
+        let mut object = self.decoded(endpoint, request, head, body, &options)?;
+        metadata::accept_new(&mut object, endpoint.resource(), request)?;
+        change::track(&**endpoint, request, &options, None, &mut object);
+        self.admission
+            .admit(request, endpoint.resource(), Verb::Create, Some(&object))
+            .await?;
+        endpoint.create(request, object, options).await
+    }
+
+    async fn update(
+        &self,
+        endpoint: &Arc<dyn Endpoint>,
+        request: &Arc<Request>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Outcome, Box<Status>> {
+        let options = WriteOptions::from_query(Write::Update, &request.query)?;
+        let mut object = self.decoded(endpoint, request, head, body, &options)?;
+        metadata::accept_replacement(&mut object, endpoint.resource(), request)?;
+        self.admission
+            .admit(request, endpoint.resource(), Verb::Update, Some(&object))
+            .await?;
+        let put = Put {
+            endpoint: Arc::clone(endpoint),
+            request: Arc::clone(request),
+            options: options.clone(),
+            object,
+        };
+        endpoint.update(request, Arc::new(put), options).await
+    }
+
+    async fn patch(
+        &self,
+        endpoint: &Arc<dyn Endpoint>,
+        request: &Arc<Request>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Outcome, Box<Status>> {
+        let patch_type = patch_type(header(head, CONTENT_TYPE))?;
+        let write = match patch_type {
+            PatchType::Apply => Write::Apply,
+            _ => Write::Patch,
+        };
+        let options = WriteOptions::from_query(write, &request.query)?;
+        let patched = Patched::new(endpoint, request, &options, patch_type, body)?;
+        self.admission
+            .admit(request, endpoint.resource(), Verb::Patch, None)
+            .await?;
+        endpoint.update(request, Arc::new(patched), options).await
+    }
+
+    async fn delete(
+        &self,
+        endpoint: &Arc<dyn Endpoint>,
+        verb: Verb,
+        request: &Arc<Request>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Outcome, Box<Status>> {
+        let format = if body.is_empty() {
+            crate::negotiation::BodyFormat::Json
+        } else {
+            body_format(header(head, CONTENT_TYPE))?
+        };
+        let options = DeleteOptions::from_request(body, format, &request.query)?;
+        self.admission
+            .admit(request, endpoint.resource(), verb, None)
+            .await?;
+        if verb == Verb::Delete {
+            return endpoint.delete(request, options).await;
+        }
+        let which = ListOptions::from_query(&request.query, false)?;
+        endpoint.delete_collection(request, which, options).await
+    }
+
+    /// The object in a body, defaulted.
+    fn decoded(
+        &self,
+        endpoint: &Arc<dyn Endpoint>,
+        request: &Request,
+        head: &Parts,
+        body: &Bytes,
+        options: &WriteOptions,
+    ) -> Result<Value, Box<Status>> {
+        let kind = endpoint.resource().kind;
+        let format = body_format(header(head, CONTENT_TYPE))?;
+        let is_registered = |wanted: &_| self.api.has_kind(wanted);
+        let target = Target {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            schema: kind.schema,
+            is_registered: &is_registered,
+            package: kind.package,
+            scheme: LEGACY_SCHEME,
+        };
+        let refused = |error: DecodeError| Box::new(error.bad_request(kind.kind, body));
+        let decoded = decode::decode(body, format, &target).map_err(refused)?;
+        let (object, warnings) = decoded.validated(kind.kind, options.field_validation)?;
+        for warning in warnings {
+            request.warn(warning);
+        }
+        endpoint.normalise(object).map_err(|message| {
+            refused(DecodeError {
+                kind: Some(kind.gvk()),
+                message,
+            })
+        })
+    }
+}
+
+/// A header's value, if it is text.
+fn header(head: &Parts, name: HeaderName) -> Option<&str> {
+    head.headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -294,13 +294,8 @@ pub enum WatchEvent {
     Modified(Object),
     /// It disappeared; its last state, at the revision of its deletion.
     Deleted(Object),
-    /// Everything up to this revision was sent.
-    Bookmark {
-        /// The revision.
-        revision: u64,
-        /// Whether it ends the initial events.
-        ends_initial_events: bool,
-    },
+    /// Everything up to the resource version of this otherwise empty object was sent.
+    Bookmark(Value),
     /// The watch ends with an error.
     Error(Box<Status>),
 }

@@ -26,6 +26,11 @@ pub trait Form: Send + Sync + 'static {
         found.and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The object of a bookmark, without resource version: what an empty object of the kind looks like.
+    fn empty(&self) -> Value {
+        serde_json::json!({"metadata": {}})
+    }
+
     /// How it is made unreadable in the store, if it is.
     fn seal(&self) -> Option<&dyn Seal> {
         None

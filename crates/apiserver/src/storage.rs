@@ -21,9 +21,12 @@ use crate::selectors::field::FieldSelector;
 use crate::selectors::label::LabelSelector;
 
 mod encoded;
+mod list;
 mod page;
+mod watch;
 
 pub use encoded::{Encoded, encode};
+pub use page::ContinueToken;
 
 /// Commits that a cache remembers for watchers, in changes.
 const RING: usize = 10_000;
@@ -168,7 +171,12 @@ impl Objects {
         self.encoded(namespace, name, true).await
     }
 
-    async fn encoded(&self, namespace: &str, name: &str, as_shown: bool) -> Result<Option<Encoded>, Box<Status>> {
+    async fn encoded(
+        &self,
+        namespace: &str,
+        name: &str,
+        as_shown: bool,
+    ) -> Result<Option<Encoded>, Box<Status>> {
         let key = self.key(namespace, name);
         if self.holds_values {
             self.ready().await?;
@@ -200,14 +208,18 @@ impl Objects {
         }
         let stored = encoded.to_value()?;
         match self.form.shown(&stored) {
-            Some(shown) => encode(&shown).map(|bytes| Encoded::new(self.resource.kind, bytes, item.mod_revision)),
+            Some(shown) => {
+                encode(&shown).map(|bytes| Encoded::new(self.resource.kind, bytes, item.mod_revision))
+            }
             None => Ok(encoded),
         }
     }
 
     fn open_value(&self, key: &str, value: &Bytes) -> Result<Bytes, Box<Status>> {
         match self.form.seal() {
-            Some(seal) => seal.open(key, value).map_err(|error| errors::internal_error(error).into()),
+            Some(seal) => seal
+                .open(key, value)
+                .map_err(|error| errors::internal_error(error).into()),
             None => Ok(value.clone()),
         }
     }
@@ -261,7 +273,12 @@ impl Objects {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn remove(&self, namespace: &str, name: &str, revision: u64) -> Result<Option<u64>, Box<Status>> {
+    pub async fn remove(
+        &self,
+        namespace: &str,
+        name: &str,
+        revision: u64,
+    ) -> Result<Option<u64>, Box<Status>> {
         let key = self.key(namespace, name);
         let unchanged = Precondition::ModRevision(key.clone(), revision);
         match self.store.commit(&[unchanged], &[Write::Delete(key)]).await {
@@ -320,7 +337,10 @@ impl Objects {
 
     fn is_selected(&self, object: &Selected, labels: &LabelSelector, fields: &FieldSelector) -> bool {
         labels.matches(|key| {
-            let found = object.labels.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+            let found = object
+                .labels
+                .binary_search_by(|(name, _)| (**name).cmp(key))
+                .ok()?;
             Some(&*object.labels[found].1)
         }) && fields.matches(|field| {
             let position = self.form.selectable().iter().position(|known| *known == field);
@@ -381,7 +401,9 @@ fn select(form: &dyn Form, key: &str, value: &[u8]) -> Selected {
 fn not_current(error: CacheError) -> Box<Status> {
     match error {
         CacheError::Stopped => errors::service_unavailable("the server is shutting down").into(),
-        CacheError::Behind | CacheError::TooOld => errors::timeout("the store did not answer in time", 1).into(),
+        CacheError::Behind | CacheError::TooOld => {
+            errors::timeout("the store did not answer in time", 1).into()
+        }
     }
 }
 

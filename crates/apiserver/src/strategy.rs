@@ -36,7 +36,12 @@ pub trait Strategy: Send + Sync + 'static {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn prepare_update<'a>(&'a self, request: &'a Request, object: Value, stored: &'a Value) -> Pending<'a, Value>;
+    fn prepare_update<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        stored: &'a Value,
+    ) -> Pending<'a, Value>;
 
     /// Whether the object may go.
     ///

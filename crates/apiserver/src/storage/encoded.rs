@@ -24,7 +24,11 @@ pub struct Encoded {
 
 impl Encoded {
     pub(super) fn new(kind: &'static Kind, bytes: Bytes, revision: u64) -> Self {
-        Self { kind, bytes, revision }
+        Self {
+            kind,
+            bytes,
+            revision,
+        }
     }
 
     /// The revision of the object's last change.
@@ -83,8 +87,9 @@ impl Encoded {
     pub fn to_value(&self) -> Result<Value, Box<Status>> {
         let mut bytes = Vec::with_capacity(self.len());
         self.write_object(&mut bytes);
-        serde_json::from_slice(&bytes)
-            .map_err(|error| errors::internal_error(format_args!("a stored object is damaged: {error}")).into())
+        serde_json::from_slice(&bytes).map_err(|error| {
+            errors::internal_error(format_args!("a stored object is damaged: {error}")).into()
+        })
     }
 
     pub(super) fn stored(&self) -> Result<Stored, Box<Status>> {
@@ -105,7 +110,10 @@ pub fn encode(object: &Value) -> Result<Bytes, Box<Status>> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(START);
     let mut separator = "";
-    let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let metadata = object
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     for (name, value) in metadata {
         if name != "resourceVersion" {
             let _ = write!(out, "{separator}");

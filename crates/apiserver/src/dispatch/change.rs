@@ -1,0 +1,161 @@
+//! PUT and PATCH as [changes](Change) of whatever is there, and who owns which field afterwards.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imagestream_api::field::{FieldError, Path};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde_json::Value;
+
+use crate::decode::{self, LEGACY_SCHEME, Target};
+use crate::endpoint::{Change, Endpoint, Request};
+use crate::errors::{self, GroupResource};
+use crate::metadata;
+use crate::negotiation::PatchType;
+use crate::options::{FieldValidation, WriteOptions};
+use crate::patch::Patch;
+
+/// Notes in an object's metadata who set its fields.
+pub(super) fn track(
+    _endpoint: &dyn Endpoint,
+    _request: &Request,
+    _options: &WriteOptions,
+    _live: Option<&Value>,
+    _object: &mut Value,
+) {
+}
+
+/// A whole object in place of another.
+pub(super) struct Put {
+    pub(super) endpoint: Arc<dyn Endpoint>,
+    pub(super) request: Arc<Request>,
+    pub(super) options: WriteOptions,
+    /// Decoded and defaulted, for the object that the URL names.
+    pub(super) object: Value,
+}
+
+impl Change for Put {
+    fn wanted(&self, current: Option<&Value>) -> Result<Value, Box<Status>> {
+        let mut object = self.object.clone();
+        track(
+            &*self.endpoint,
+            &self.request,
+            &self.options,
+            current,
+            &mut object,
+        );
+        Ok(object)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        metadata::text(&self.object, "resourceVersion").is_empty()
+    }
+}
+
+/// A change to parts of an object.
+pub(super) struct Patched {
+    endpoint: Arc<dyn Endpoint>,
+    request: Arc<Request>,
+    options: WriteOptions,
+    patch: Patch,
+    names_version: bool,
+}
+
+impl Patched {
+    pub(super) fn new(
+        endpoint: &Arc<dyn Endpoint>,
+        request: &Arc<Request>,
+        options: &WriteOptions,
+        patch_type: PatchType,
+        body: &Bytes,
+    ) -> Result<Self, Box<Status>> {
+        let (patch, duplicates) = match patch_type {
+            PatchType::Json => (Patch::json(body)?, Vec::new()),
+            PatchType::Merge => Patch::merge(body)?,
+            PatchType::StrategicMerge => Patch::strategic(body)?,
+            PatchType::Apply => return Err(errors::unsupported_patch_type().into()),
+        };
+        match options.field_validation {
+            FieldValidation::Strict if !duplicates.is_empty() => {
+                let message = format!("strict decoding error: {}", duplicates.join(", "));
+                return Err(errors::bad_request(message).into());
+            }
+            FieldValidation::Warn => duplicates.iter().for_each(|duplicate| request.warn(duplicate)),
+            _ => {}
+        }
+        let names_version = match &patch {
+            Patch::Merge(value) | Patch::Strategic(value) => {
+                !metadata::text(value, "resourceVersion").is_empty()
+            }
+            Patch::Json(operations) => operations
+                .iter()
+                .any(|operation| operation.path().as_str() == "/metadata/resourceVersion"),
+        };
+        Ok(Self {
+            endpoint: Arc::clone(endpoint),
+            request: Arc::clone(request),
+            options: options.clone(),
+            patch,
+            names_version,
+        })
+    }
+}
+
+impl Change for Patched {
+    fn wanted(&self, current: Option<&Value>) -> Result<Value, Box<Status>> {
+        let resource = self.endpoint.resource();
+        let Some(current) = current else {
+            return Err(resource.not_found(&self.request.info.name).into());
+        };
+        let kind = resource.kind;
+        let patched = self.patch.apply(current.clone(), kind.schema)?;
+        let invalid = |patched: &Value, error: String| {
+            let error = FieldError::invalid(&Path::root("patch"), patched.to_string().as_str(), error);
+            Box::new(errors::invalid(GroupResource::new("", ""), "", &[error]))
+        };
+        let target = Target {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            schema: kind.schema,
+            is_registered: &|_| false,
+            package: kind.package,
+            scheme: LEGACY_SCHEME,
+        };
+        let decoded =
+            decode::from_value(patched.clone(), &target).map_err(|error| invalid(&patched, error.message))?;
+        match self.options.field_validation {
+            FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
+                let error = format!("strict decoding error: {}", decoded.strict_errors.join(", "));
+                return Err(invalid(&patched, error));
+            }
+            FieldValidation::Warn => {
+                for unknown in decoded.strict_errors {
+                    self.request.warn(unknown);
+                }
+            }
+            _ => {}
+        }
+        let mut object = self
+            .endpoint
+            .normalise(decoded.value)
+            .map_err(|error| invalid(&patched, error))?;
+        metadata::accept_replacement(&mut object, resource, &self.request)?;
+        track(
+            &*self.endpoint,
+            &self.request,
+            &self.options,
+            Some(current),
+            &mut object,
+        );
+        Ok(object)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        !self.names_version
+    }
+
+    fn may_create(&self) -> bool {
+        false
+    }
+}

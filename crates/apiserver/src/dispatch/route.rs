@@ -1,0 +1,80 @@
+//! Which endpoint and which verb a request is for; which paths exist follows from the verbs, as in Kubernetes.
+
+use std::sync::Arc;
+
+use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+use crate::api::Api;
+use crate::endpoint::Endpoint;
+use crate::errors;
+use crate::kind::Verb;
+use crate::request_info::RequestInfo;
+
+/// Verbs that a collection's path has.
+const OF_COLLECTIONS: [Verb; 4] = [Verb::Create, Verb::DeleteCollection, Verb::List, Verb::Watch];
+/// Verbs that an object's path has.
+const OF_OBJECTS: [Verb; 4] = [Verb::Get, Verb::Update, Verb::Patch, Verb::Delete];
+
+/// The endpoint of a request's path.
+///
+/// # Errors
+/// 404 if there is no such path, 405 if the path only reads where the request would write.
+pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn Endpoint>, Box<Status>> {
+    let unknown = || Box::new(errors::unknown_resource());
+    let endpoint = api
+        .find(&info.group, &info.version, &info.resource, &info.subresource)
+        .ok_or_else(unknown)?;
+    let resource = endpoint.resource();
+    let is_named = !info.name.is_empty();
+    let deepest = match (is_named, info.subresource.is_empty()) {
+        (false, _) => 1,
+        (true, true) => 2,
+        (true, false) => 3,
+    };
+    if info.parts.len() > deepest {
+        return Err(unknown());
+    }
+    let has = |verbs: &[Verb]| endpoint.verbs().iter().any(|verb| verbs.contains(verb));
+    // A namespace is named by its own path, which looks as if it were in itself.
+    let is_in_namespace =
+        !info.namespace.is_empty() && !(info.group.is_empty() && info.resource == "namespaces");
+    let exists = if is_named {
+        let creates_below = !info.subresource.is_empty() && has(&[Verb::Create]);
+        resource.namespaced == is_in_namespace && (has(&OF_OBJECTS) || creates_below)
+    } else if resource.namespaced && !is_in_namespace {
+        has(&[Verb::List, Verb::Watch])
+    } else {
+        resource.namespaced == is_in_namespace && has(&OF_COLLECTIONS)
+    };
+    if !exists {
+        return Err(unknown());
+    }
+    // Objects are not made or deleted in all namespaces at once.
+    if resource.namespaced && !is_in_namespace && !matches!(info.verb.as_str(), "list" | "watch" | "get") {
+        return Err(errors::method_not_allowed().into());
+    }
+    Ok(endpoint)
+}
+
+/// The verb of a request.
+///
+/// # Errors
+/// 405 for a method that no path has.
+pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Status>> {
+    let is_named = !info.name.is_empty();
+    let is_below = !info.subresource.is_empty();
+    let verb = match (method.as_str(), is_named) {
+        ("GET" | "HEAD", true) => Verb::Get,
+        ("GET" | "HEAD", false) if info.verb == "watch" => Verb::Watch,
+        ("GET" | "HEAD", false) => Verb::List,
+        ("POST", false) => Verb::Create,
+        ("POST", true) if is_below => Verb::Create,
+        ("PUT", true) => Verb::Update,
+        ("PATCH", true) => Verb::Patch,
+        ("DELETE", true) => Verb::Delete,
+        ("DELETE", false) => Verb::DeleteCollection,
+        _ => return Err(errors::method_not_allowed().into()),
+    };
+    Ok(verb)
+}
