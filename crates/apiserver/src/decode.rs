@@ -230,13 +230,9 @@ fn from_json(text: &str, target: &Target<'_>) -> Result<Decoded, DecodeError> {
 
 /// The members that say what an object is; of anything but an object, the value itself.
 fn type_meta(text: &str) -> Result<Value, DecodeError> {
-    use crate::schema::TEXT;
+    use crate::schema::{API_VERSION, KIND};
     // What is not there is read as a type mismatch would be: the error is about the whole.
-    static TYPE_META: Object = Object {
-        name: "",
-        package: "",
-        fields: &[("apiVersion", TEXT), ("kind", TEXT)],
-    };
+    static TYPE_META: Object = Object::new("", "", "", &[API_VERSION, KIND]);
     let mut findings = Findings::default();
     let node = Node {
         schema: Schema::Object(&TYPE_META),

@@ -107,7 +107,8 @@ impl Node<'_> {
 
     fn number<E>(self, number: Number) -> Result<Value, E> {
         match self.schema {
-            Schema::Raw | Schema::Untyped | Schema::Number => Ok(Value::Number(number)),
+            Schema::Raw | Schema::FieldsV1 | Schema::Untyped | Schema::Number => Ok(Value::Number(number)),
+            Schema::Quantity => Ok(Value::String(number.to_string())),
             // Past what 64 bits hold, an integer is read as a float.
             Schema::Integer(_) if number.is_i64() => Ok(Value::Number(number)),
             Schema::Integer(_) => Ok(self.mismatch(&format!("number {number}"))),
@@ -125,7 +126,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         match self.schema {
-            Schema::Raw | Schema::Untyped | Schema::Boolean => Ok(Value::Bool(value)),
+            Schema::Raw | Schema::FieldsV1 | Schema::Untyped | Schema::Boolean => Ok(Value::Bool(value)),
             _ => Ok(self.mismatch("bool")),
         }
     }
@@ -151,7 +152,14 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_string<E>(self, value: String) -> Result<Value, E> {
         match self.schema {
-            Schema::Raw | Schema::Untyped | Schema::Text(_) => Ok(Value::String(value)),
+            Schema::Raw
+            | Schema::FieldsV1
+            | Schema::Untyped
+            | Schema::Text(_)
+            | Schema::Bytes
+            | Schema::Time
+            | Schema::MicroTime
+            | Schema::Quantity => Ok(Value::String(value)),
             _ => Ok(self.mismatch("string")),
         }
     }
@@ -162,7 +170,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let schema = match self.schema {
-            Schema::Raw | Schema::Untyped => self.schema,
+            Schema::Raw | Schema::FieldsV1 | Schema::Untyped => self.schema,
             Schema::List(list) => list.items,
             _ => {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
@@ -188,7 +196,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut seen: HashSet<String> = HashSet::new();
         let object = match self.schema {
             Schema::Object(object) => Some(object),
-            Schema::Raw | Schema::Untyped | Schema::Map(_) => None,
+            Schema::Raw | Schema::FieldsV1 | Schema::Untyped | Schema::Map(_) => None,
             schema => {
                 while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 findings.mismatched("object", schema);
@@ -202,7 +210,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             let field = match self.schema {
                 Schema::Object(object) => object
                     .field(&key)
-                    .map(|(name, schema)| (Step::Field(name), schema)),
+                    .map(|field| (Step::Field(field.name), field.schema)),
                 Schema::Map(values) => Some((Step::Key(key.clone()), *values)),
                 schema => Some((Step::Key(key.clone()), schema)),
             };
@@ -211,7 +219,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if !seen.insert(key.clone()) && !matches!(self.schema, Schema::Raw) {
+            if !seen.insert(key.clone()) && !self.schema.is_opaque() {
                 findings.strict("duplicate", &key);
             }
             findings.path.push(step);
@@ -220,7 +228,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 findings: &mut *findings,
             })?;
             findings.path.pop();
-            if object.is_some() && value.is_null() && !matches!(schema, Schema::Raw) {
+            if object.is_some() && value.is_null() && !schema.is_opaque() {
                 // A field without a value is a field that is not there.
                 map.remove(&key);
             } else {
@@ -237,7 +245,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 /// In lists and maps `null` keeps its place and stands for the empty value of the type.
 fn present(value: Value, schema: Schema) -> Value {
     match (&value, schema) {
-        (Value::Null, Schema::Text(_)) => Value::String(String::new()),
+        (Value::Null, Schema::Text(_) | Schema::Bytes) => Value::String(String::new()),
         (Value::Null, Schema::Boolean) => Value::Bool(false),
         (Value::Null, Schema::Integer(_) | Schema::Number) => Value::Number(0.into()),
         (Value::Null, Schema::Object(_)) => Value::Object(Map::new()),

@@ -3,40 +3,42 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::schema::meta::OBJECT_META;
-use crate::schema::{List, Merge, TEXT};
+use crate::schema::{API_VERSION, KIND, List, METADATA, TEXT, field};
 
-static PART: Object = Object {
-    name: "Part",
-    package: "v1",
-    fields: &[("name", TEXT), ("weight", Schema::Integer("int64"))],
-};
-
-static PARTS: List = List {
-    items: Schema::Object(&PART),
-    merge: Merge::ByKey("name"),
-};
-
-static SPEC: Object = Object {
-    name: "WidgetSpec",
-    package: "v1",
-    fields: &[
-        ("enabled", Schema::Boolean),
-        ("parts", Schema::List(&PARTS)),
-        ("extra", Schema::Raw),
+static PART: Object = Object::new(
+    "com.example.v1",
+    "Part",
+    "",
+    &[
+        field("name", 1, TEXT, ""),
+        field("weight", 2, Schema::Integer("int64"), ""),
     ],
-};
+);
 
-static WIDGET: Object = Object {
-    name: "Widget",
-    package: "v1",
-    fields: &[
-        ("kind", TEXT),
-        ("apiVersion", TEXT),
-        ("metadata", Schema::Object(&OBJECT_META)),
-        ("spec", Schema::Object(&SPEC)),
+static PARTS: List = List::by_key(Schema::Object(&PART), "name");
+
+static SPEC: Object = Object::new(
+    "com.example.v1",
+    "WidgetSpec",
+    "",
+    &[
+        field("enabled", 1, Schema::Boolean, ""),
+        field("parts", 2, Schema::List(&PARTS), ""),
+        field("extra", 3, Schema::Raw, ""),
     ],
-};
+);
+
+static WIDGET: Object = Object::new(
+    "com.example.v1",
+    "Widget",
+    "",
+    &[
+        KIND,
+        API_VERSION,
+        METADATA,
+        field("spec", 2, Schema::Object(&SPEC), ""),
+    ],
+);
 
 const TARGET: Target<'_> = Target {
     group: "example.com",
@@ -348,4 +350,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_amount_may_be_a_number_and_a_set_of_fields_is_kept_as_it_is() {
+    static LIMIT: Object = Object::new(
+        "com.example.v1",
+        "Limit",
+        "",
+        &[
+            field("cpu", 1, Schema::Quantity, ""),
+            field("memory", 2, Schema::Quantity, ""),
+            field("fields", 3, Schema::FieldsV1, ""),
+        ],
+    );
+    let target = Target {
+        schema: &LIMIT,
+        ..TARGET
+    };
+    let body = r#"{"cpu": 2, "memory": "1Gi", "fields": {"f:a": {}, "f:b": null}}"#;
+    let decoded = decode(body.as_bytes(), BodyFormat::Json, &target).unwrap();
+    assert_eq!(
+        decoded.value,
+        json!({"kind": "Widget", "apiVersion": "example.com/v1",
+               "cpu": "2", "memory": "1Gi", "fields": {"f:a": {}, "f:b": null}})
+    );
 }

@@ -41,7 +41,7 @@ pub(super) fn apply(object: Value, patch: &Value, schema: &'static Object) -> Re
 
 fn child(schema: Schema, key: &str) -> Schema {
     match schema {
-        Schema::Object(object) => object.field(key).map_or(Schema::Untyped, |(_, schema)| schema),
+        Schema::Object(object) => object.field(key).map_or(Schema::Untyped, |field| field.schema),
         Schema::Map(values) => *values,
         _ => Schema::Untyped,
     }
@@ -88,7 +88,7 @@ fn map(
                     _ => Map::new(),
                 };
                 // What is opaque to us is nobody's to merge into.
-                let after = if matches!(schema, Schema::Raw) {
+                let after = if schema.is_opaque() {
                     Some(changes.clone())
                 } else {
                     map(before, changes, schema)?

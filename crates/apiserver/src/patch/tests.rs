@@ -3,37 +3,34 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::schema::{List, Merge, Schema, TEXT};
+use crate::schema::{List, Schema, TEXT, field};
 
-static TAG: Object = Object {
-    name: "Tag",
-    package: "v1",
-    fields: &[("name", TEXT), ("from", TEXT), ("notes", Schema::Map(&TEXT))],
-};
-static TAGS: List = List {
-    items: Schema::Object(&TAG),
-    merge: Merge::ByKey("name"),
-};
-static WORDS: List = List {
-    items: TEXT,
-    merge: Merge::Values,
-};
-static ATOMS: List = List {
-    items: TEXT,
-    merge: Merge::Replace,
-};
-static THING: Object = Object {
-    name: "Thing",
-    package: "v1",
-    fields: &[
-        ("name", TEXT),
-        ("tags", Schema::List(&TAGS)),
-        ("words", Schema::List(&WORDS)),
-        ("atoms", Schema::List(&ATOMS)),
-        ("raw", Schema::Raw),
-        ("labels", Schema::Map(&TEXT)),
+static TAG: Object = Object::new(
+    "com.example.v1",
+    "Tag",
+    "",
+    &[
+        field("name", 1, TEXT, ""),
+        field("from", 2, TEXT, ""),
+        field("notes", 3, Schema::Map(&TEXT), ""),
     ],
-};
+);
+static TAGS: List = List::by_key(Schema::Object(&TAG), "name");
+static WORDS: List = List::set(TEXT);
+static ATOMS: List = List::of(TEXT);
+static THING: Object = Object::new(
+    "com.example.v1",
+    "Thing",
+    "",
+    &[
+        field("name", 1, TEXT, ""),
+        field("tags", 2, Schema::List(&TAGS), ""),
+        field("words", 3, Schema::List(&WORDS), ""),
+        field("atoms", 4, Schema::List(&ATOMS), ""),
+        field("raw", 5, Schema::Raw, ""),
+        field("labels", 6, Schema::Map(&TEXT), ""),
+    ],
+);
 
 fn strategic(object: &Value, patch: &Value) -> Result<Value, Box<Status>> {
     let (patch, _) = Patch::strategic(patch.to_string().as_bytes())?;
