@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::decode::GroupVersionKind;
 use crate::endpoint::Endpoint;
 
+/// The endpoints of each version of each group.
+pub type Groups<'a> = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'a Arc<dyn Endpoint>>>>;
+
 /// The resources of a server.
 #[derive(Default)]
 pub struct Api {
@@ -54,8 +57,8 @@ impl Api {
 
     /// The endpoints of each group and version. The core group is the empty one.
     #[must_use]
-    pub fn groups(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, Vec<&Arc<dyn Endpoint>>>> {
-        let mut groups: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
+    pub fn groups(&self) -> Groups<'_> {
+        let mut groups = Groups::new();
         for endpoint in &self.endpoints {
             let kind = endpoint.resource().kind;
             let versions = groups.entry(kind.group).or_default();

@@ -147,7 +147,7 @@ fn list(
     let shown = match accepted.shape {
         Shape::Table(version) => {
             let mut tables = Tables::new(&**endpoint, request, version)?;
-            tables.of_list(list, metadata)?
+            tables.of_list(list, &metadata)?
         }
         Shape::PartialObjectMetadataList(version) => {
             let items = list.items.into_iter().map(|item| {

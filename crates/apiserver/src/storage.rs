@@ -95,9 +95,20 @@ pub struct Keeping {
 impl Objects {
     /// The objects of `form`'s resource under `prefix`, which ends with `/`. Must be called in a Tokio runtime.
     pub fn open(store: Arc<dyn Store>, prefix: &str, form: Arc<dyn Form>, keeping: Keeping) -> Self {
+        Self::remembering(store, prefix, form, keeping, RING)
+    }
+
+    /// As [`Objects::open`]; watches can begin as many changes ago as are remembered.
+    pub fn remembering(
+        store: Arc<dyn Store>,
+        prefix: &str,
+        form: Arc<dyn Form>,
+        keeping: Keeping,
+        remembered: usize,
+    ) -> Self {
         let options = CacheOptions {
             prefix: prefix.to_owned(),
-            ring_capacity: RING,
+            ring_capacity: remembered,
             metadata_only: keeping.on_disk,
         };
         let selecting = Arc::clone(&form);

@@ -26,7 +26,7 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
         .find(&info.group, &info.version, &info.resource, &info.subresource)
         .ok_or_else(unknown)?;
     let resource = endpoint.resource();
-    let is_named = !info.name.is_empty();
+    let is_named = is_named(info);
     let deepest = match (is_named, info.subresource.is_empty()) {
         (false, _) => 1,
         (true, true) => 2,
@@ -37,8 +37,8 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
     }
     let has = |verbs: &[Verb]| endpoint.verbs().iter().any(|verb| verbs.contains(verb));
     // A namespace is named by its own path, which looks as if it were in itself.
-    let is_in_namespace =
-        !info.namespace.is_empty() && !(info.group.is_empty() && info.resource == "namespaces");
+    let is_itself_one = info.group.is_empty() && info.resource == "namespaces";
+    let is_in_namespace = !info.namespace.is_empty() && !is_itself_one;
     let exists = if is_named {
         let creates_below = !info.subresource.is_empty() && has(&[Verb::Create]);
         resource.namespaced == is_in_namespace && (has(&OF_OBJECTS) || creates_below)
@@ -62,7 +62,7 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
 /// # Errors
 /// 405 for a method that no path has.
 pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Status>> {
-    let is_named = !info.name.is_empty();
+    let is_named = is_named(info);
     let is_below = !info.subresource.is_empty();
     let verb = match (method.as_str(), is_named) {
         ("GET" | "HEAD", true) => Verb::Get,
@@ -77,4 +77,9 @@ pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Stat
         _ => return Err(errors::method_not_allowed().into()),
     };
     Ok(verb)
+}
+
+/// Whether the path names an object. A collection's request has a name too if its selector chooses by name.
+fn is_named(info: &RequestInfo) -> bool {
+    info.parts.len() > 1
 }

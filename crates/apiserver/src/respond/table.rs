@@ -103,16 +103,16 @@ impl<'a> Tables<'a> {
             json!({"resourceVersion": version})
         };
         let row = self.row(object);
-        self.table(&metadata, vec![row])
+        self.table(&metadata, &[row])
     }
 
-    pub(super) fn of_list(&mut self, list: ObjectList, metadata: Value) -> Result<Value, Box<Status>> {
+    pub(super) fn of_list(&mut self, list: ObjectList, metadata: &Value) -> Result<Value, Box<Status>> {
         let rows = list.items.into_iter().map(|item| {
             let object = item.into_value()?;
             Ok(self.row(&object))
         });
         let rows = rows.collect::<Result<Vec<_>, Box<Status>>>()?;
-        Ok(self.table(&metadata, rows))
+        Ok(self.table(metadata, &rows))
     }
 
     /// The table of a bookmark: no rows.
@@ -120,14 +120,14 @@ impl<'a> Tables<'a> {
         let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
         self.table(
             &json!({"resourceVersion": metadata.get("resourceVersion")}),
-            vec![json!({
+            &[json!({
                 "cells": [],
                 "object": partial(object, self.version.api_version()),
             })],
         )
     }
 
-    fn table(&mut self, metadata: &Value, rows: Vec<Value>) -> Value {
+    fn table(&mut self, metadata: &Value, rows: &[Value]) -> Value {
         let columns =
             std::mem::take(&mut self.sends_columns).then(|| self.endpoint.columns().unwrap_or(&DEFAULT));
         json!({
