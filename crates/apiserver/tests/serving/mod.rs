@@ -59,7 +59,7 @@ static KIND: Kind = Kind {
 };
 
 /// The resource of the server.
-pub static WIDGETS: Resource = Resource {
+pub(crate) static WIDGETS: Resource = Resource {
     kind: &KIND,
     plural: "widgets",
     subresource: "",
@@ -83,33 +83,33 @@ impl Strategy for Widgets {
 }
 
 /// A server and the directory of its store.
-pub struct Server {
+pub(crate) struct Server {
     dispatcher: Arc<Dispatcher>,
-    pub objects: Arc<Objects>,
-    pub store: SqliteStore,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) store: SqliteStore,
     _directory: tempfile::TempDir,
 }
 
 /// What was answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub content_type: String,
-    pub warnings: Vec<String>,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) content_type: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The names in a list.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let list = self.json();
         let items = list["items"]
             .as_array()
@@ -122,15 +122,15 @@ impl Answer {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::keeping(Keeping { on_disk: false }).await
     }
 
-    pub async fn keeping(keeping: Keeping) -> Self {
+    pub(crate) async fn keeping(keeping: Keeping) -> Self {
         Self::remembering(keeping, 10_000).await
     }
 
-    pub async fn remembering(keeping: Keeping, remembered: usize) -> Self {
+    pub(crate) async fn remembering(keeping: Keeping, remembered: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(directory.path(), SqliteOptions::default())
             .await
@@ -156,7 +156,7 @@ impl Server {
     }
 
     /// Sends a request and returns the answer with its body still coming.
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         method: &str,
         target: &str,
@@ -176,7 +176,7 @@ impl Server {
         self.dispatcher.dispatch(Arc::new(request), &head, body).await
     }
 
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let response = self.open(method, target, headers, body).await;
         let header = |name: &str| {
             response
@@ -202,17 +202,17 @@ impl Server {
         }
     }
 
-    pub async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         self.send("GET", target, &[], "").await
     }
 
     /// Creates a widget in the namespace `n`.
-    pub async fn create(&self, object: Value) -> Answer {
+    pub(crate) async fn create(&self, object: Value) -> Answer {
         let path = "/apis/example.org/v1/namespaces/n/widgets";
         self.send("POST", path, &[], &object.to_string()).await
     }
 
-    pub async fn patch(&self, name: &str, kind: &str, patch: Value) -> Answer {
+    pub(crate) async fn patch(&self, name: &str, kind: &str, patch: Value) -> Answer {
         let path = format!("/apis/example.org/v1/namespaces/n/widgets/{name}");
         let content_type = format!("application/{kind}+json");
         self.send(
