@@ -7,7 +7,10 @@ use std::path::Path;
 
 /// Writes a file with the given permission bits in place of what is there. When it returns, the file
 /// survives a power loss. The content is never readable for more users than `mode` says, not for a moment.
-pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,

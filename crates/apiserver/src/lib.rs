@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod atomic_file;
 pub mod authn;
 pub mod decode;
 pub mod discovery;
@@ -35,5 +36,3 @@ pub mod serve;
 pub mod storage;
 pub mod stored;
 pub mod strategy;
-
-mod atomic_file;

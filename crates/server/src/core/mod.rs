@@ -4,4 +4,5 @@ pub mod events;
 pub mod limit_ranges;
 pub mod namespaces;
 pub mod resource_quotas;
+pub mod seal;
 pub mod secrets;
