@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::limits::stream_violation;
 use crate::context::Context;
 
 /// The stream to store for a write: everything that it refers to is read, the caller's access to it reviewed, limits
@@ -146,13 +147,4 @@ fn reviews(context: &Context, user: &UserInfo, wanted: BTreeSet<StreamKey>) -> R
         (key, review)
     };
     wanted.into_iter().map(review).collect()
-}
-
-/// Stands in for `limits::stream_violation` until limits are there: until then no limit of a namespace applies.
-async fn stream_violation(
-    _: &Context,
-    _: &ImageStream,
-    _: Option<&ImageStream>,
-) -> Result<Option<String>, Box<Status>> {
-    Ok(None)
 }
