@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod endpoint;
 pub mod errors;
 pub mod form;
+pub mod garbage;
 pub mod kind;
 pub mod kubeconfig;
 pub mod managed_fields;

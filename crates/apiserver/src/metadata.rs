@@ -200,6 +200,21 @@ pub fn keep_stored(object: &mut Value, stored: &Value) {
     }
 }
 
+/// Notes that an object is to go as soon as nothing holds it.
+pub fn mark_deleted(object: &mut Value, now: Timestamp) {
+    let Some(metadata) = of(object) else {
+        return;
+    };
+    if metadata.contains_key("deletionTimestamp") {
+        return;
+    }
+    metadata.insert("deletionTimestamp".into(), time(now).into());
+    metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".into(), (generation + 1).into());
+    }
+}
+
 /// Removes empty maps and lists of metadata that are never written: `labels: {}` is no labels.
 pub fn tidy(object: &mut Value) {
     let Some(metadata) = of(object) else {

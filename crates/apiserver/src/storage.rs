@@ -57,6 +57,8 @@ pub struct Selected {
     fields: Box<[Box<str>]>,
     /// The object as it is shown, if that is not as it is stored.
     shown: Option<Bytes>,
+    /// The uids of its owners.
+    owners: Box<[Box<str>]>,
 }
 
 /// An object that was read.
@@ -337,6 +339,24 @@ impl Objects {
         Ok((items, snapshot.revision))
     }
 
+    /// The objects that name an object with this uid as an owner.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn owned_by(&self, uid: &str) -> Result<Vec<Stored>, Box<Status>> {
+        let snapshot = self.cache.list(&self.prefix);
+        let mut owned = Vec::new();
+        for entry in &snapshot.entries {
+            if entry.metadata.owners.iter().any(|owner| **owner == *uid) {
+                let found = self.store.get(&entry.key, None).await.map_err(failed)?;
+                if let Some(item) = found {
+                    owned.push(self.of_item(&item, false)?.stored()?);
+                }
+            }
+        }
+        Ok(owned)
+    }
+
     /// The prefix of all keys of a namespace; of all objects if that is empty.
     pub fn scope(&self, namespace: &str) -> String {
         if namespace.is_empty() {
@@ -402,10 +422,18 @@ fn select(form: &dyn Form, key: &str, value: &[u8]) -> Selected {
         .collect();
     // A sealed object is never held open in memory.
     let shown = form.shown(&object).filter(|_| form.seal().is_none());
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let owners = owners
+        .into_iter()
+        .flatten()
+        .filter_map(|owner| owner.get("uid")?.as_str());
     Selected {
         labels: labels.into(),
         fields,
         shown: shown.and_then(|shown| encode(&shown).ok()),
+        owners: owners.map(Into::into).collect(),
     }
 }
 

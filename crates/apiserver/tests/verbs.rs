@@ -364,3 +364,35 @@ async fn unknown_fields_are_refused_warned_about_or_dropped() {
     assert_eq!((ignored.code, ignored.warnings.len()), (201, 0));
     assert_eq!(ignored.json().get("colour"), None);
 }
+
+#[tokio::test]
+async fn dependents_follow_their_owner_as_the_deletion_asks() {
+    let server = Server::start().await;
+    let collecting = tokio::spawn(imagestream_apiserver::garbage::collect(vec![
+        server.objects.clone(),
+    ]));
+    for (propagation, owner, dependent) in [
+        ("Background", "a", "a1"),
+        ("Foreground", "b", "b1"),
+        ("Orphan", "c", "c1"),
+    ] {
+        let uid = server.create(widget(owner)).await.json()["metadata"]["uid"].clone();
+        let reference = json!({"apiVersion": "example.org/v1", "kind": "Widget", "name": owner, "uid": uid});
+        server
+            .create(json!({"metadata": {"name": dependent, "ownerReferences": [reference]}}))
+            .await;
+        let path = format!("{ALL}/{owner}?propagationPolicy={propagation}");
+        assert_eq!(server.send("DELETE", &path, &[], "").await.code, 200);
+    }
+    let mut left = server.get(ALL).await;
+    for _ in 0..100 {
+        if left.names() == ["c1"] {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        left = server.get(ALL).await;
+    }
+    assert_eq!(left.names(), ["c1"]);
+    assert_eq!(left.json()["items"][0]["metadata"].get("ownerReferences"), None);
+    collecting.abort();
+}

@@ -53,6 +53,11 @@ impl Encoded {
         self.bytes.is_empty()
     }
 
+    /// Whether a text stands anywhere in it: a quick way to tell that it does not have a field.
+    pub(crate) fn mentions(&self, needle: &str) -> bool {
+        memchr::memmem::find(&self.bytes, needle.as_bytes()).is_some()
+    }
+
     /// Writes the object as JSON, with `kind` and `apiVersion`.
     pub fn write_object(&self, out: &mut Vec<u8>) {
         // Writing to memory cannot fail.

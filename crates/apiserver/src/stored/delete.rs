@@ -8,13 +8,9 @@ use serde_json::Value;
 use super::Stored;
 use crate::endpoint::{Endpoint, Object, Outcome, Request};
 use crate::errors::{self, GroupResource};
+use crate::garbage::{FOREGROUND, ORPHAN};
 use crate::metadata::{self, text};
 use crate::options::{DeleteOptions, ListOptions, PropagationPolicy};
-
-/// The finalizer that keeps an object until its dependents have let go of it.
-const ORPHAN: &str = "orphan";
-/// The finalizer that keeps an object until its dependents are gone.
-const FOREGROUND: &str = "foregroundDeletion";
 
 impl Stored {
     pub(super) async fn delete_object(
@@ -44,7 +40,7 @@ impl Stored {
             let mut object = stored.object.clone();
             self.set_finalizers(&mut object, options);
             if is_held(&object) {
-                mark_deleted(&mut object, request);
+                metadata::mark_deleted(&mut object, request.now);
                 if options.dry_run || object == stored.object {
                     return Ok(Outcome::ok(self.objects.show(object)));
                 }
@@ -152,19 +148,4 @@ impl Stored {
 fn is_held(object: &Value) -> bool {
     let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
     finalizers.is_some_and(|finalizers| !finalizers.is_empty())
-}
-
-/// Notes that the object is to go as soon as nothing holds it.
-fn mark_deleted(object: &mut Value, request: &Request) {
-    let Some(metadata) = metadata::of(object) else {
-        return;
-    };
-    if metadata.contains_key("deletionTimestamp") {
-        return;
-    }
-    metadata.insert("deletionTimestamp".into(), metadata::time(request.now).into());
-    metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-        metadata.insert("generation".into(), (generation + 1).into());
-    }
 }

@@ -176,7 +176,13 @@ impl Server {
         self.dispatcher.dispatch(Arc::new(request), &head, body).await
     }
 
-    pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let response = self.open(method, target, headers, body).await;
         let header = |name: &str| {
             response
