@@ -8,6 +8,7 @@ pub mod core;
 pub mod image;
 mod pending_schema;
 pub mod rbac;
+pub mod schema;
 pub mod settings;
 pub mod surroundings;
 mod start;
