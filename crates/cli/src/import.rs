@@ -1,5 +1,7 @@
 //! `imagestream import`: references in, an ImageStreamImport with its status out.
 
+use std::sync::Arc;
+
 use imagestream_api::defaults;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
@@ -46,7 +48,7 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<Exit, Error> {
         },
     );
     let credentials = Credentials {
-        host: Some(host),
+        host: Some(Arc::new(host)),
         ..Credentials::default()
     };
     // One thread: the work is waiting for registries.

@@ -9,7 +9,7 @@ use imagestream_api::types::{
     NamedTagEventList, ObjectMeta, ObjectReference, Status, TagEvent, TagEventCondition, TagImportPolicy,
     TagReference, TagReferencePolicy, Time,
 };
-use imagestream_api::{generations, history, status};
+use imagestream_api::{history, status};
 
 /// When the stream was last written by an import.
 const CHECKED: &str = "openshift.io/image.dockerRepositoryCheck";
@@ -20,6 +20,9 @@ const IMPORT_SUCCESS: &str = "ImportSuccess";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
     /// The stream with the results recorded; as it was if nothing is to be written.
+    ///
+    /// Generations are not counted yet: a tag that gets the next one has generation 0. Counting is part of every
+    /// [write](imagestream_api::stream::write) of a stream.
     pub stream: ImageStream,
     /// What to do with the stream.
     pub write: StreamWrite,
@@ -72,13 +75,9 @@ pub fn apply(
     };
     match (write, stream) {
         (StreamWrite::Nothing, Some(stored)) => changed = stored.clone(),
-        (_, stored) => {
+        _ => {
             let annotations = changed.metadata.annotations.get_or_insert_default();
             annotations.insert(CHECKED.to_owned(), written(now));
-            match stored {
-                Some(stored) => generations::on_update(&mut changed, stored),
-                None => generations::on_create(&mut changed),
-            }
         }
     }
     Applied {

@@ -1,6 +1,7 @@
 //! Runs an import: all items at once, each with a status of its own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use imagestream_api::status;
 use imagestream_api::types::{
@@ -50,7 +51,7 @@ pub struct Credentials {
     /// The pull secrets of the namespace, or why they can't be read.
     pub secrets: Result<Keychain, String>,
     /// What the host itself is configured with; asked after the secrets.
-    pub host: Option<LocalConfig>,
+    pub host: Option<Arc<LocalConfig>>,
 }
 
 impl Default for Credentials {

@@ -219,7 +219,11 @@ impl Scene<'_> {
             })
             .await;
         if import.spec.import {
-            let applied = apply(&import, stream, &now, self.mode);
+            let mut applied = apply(&import, stream, &now, self.mode);
+            match stream {
+                Some(stored) => generations::on_update(&mut applied.stream, stored),
+                None => generations::on_create(&mut applied.stream),
+            }
             apply::show_recorded(&import.spec, &mut import.status, &applied.images);
             import.status.import = Some(applied.stream);
         }

@@ -1,3 +1,4 @@
+use imagestream_api::generations;
 use serde_json::{Value, json};
 
 use super::*;
@@ -35,13 +36,18 @@ fn import(spec: &Value, status: &Value) -> ImageStreamImport {
     import
 }
 
-/// Records one result per image in `stream`.
+/// Records one result per image in `stream`, with generations counted as the write of a stream counts them.
 fn record(images: &[Value], results: &[Value], stream: Option<&ImageStream>) -> Applied {
     let import = import(
         &json!({"import": true, "images": images}),
         &json!({"images": results}),
     );
-    apply(&import, stream, &now(), ImportMode::Legacy)
+    let mut applied = apply(&import, stream, &now(), ImportMode::Legacy);
+    match stream {
+        Some(stored) => generations::on_update(&mut applied.stream, stored),
+        None => generations::on_create(&mut applied.stream),
+    }
+    applied
 }
 
 fn tag<'a>(stream: &'a ImageStream, name: &str) -> (&'a TagReference, &'a NamedTagEventList) {
