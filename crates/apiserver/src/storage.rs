@@ -237,6 +237,11 @@ impl Objects {
         }
     }
 
+    /// Whether there was an object of this name when memory last heard of the store; see [`Objects::ready`].
+    pub fn contains(&self, namespace: &str, name: &str) -> bool {
+        self.cache.get(&self.key(namespace, name)).is_some()
+    }
+
     /// The write that stores an object under its key.
     ///
     /// # Errors

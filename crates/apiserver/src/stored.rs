@@ -18,19 +18,43 @@ mod write;
 pub struct Stored {
     objects: Arc<Objects>,
     strategy: Arc<dyn Strategy>,
+    part: Option<&'static Resource>,
 }
 
 impl Stored {
     /// The endpoint of `objects`.
     #[must_use]
     pub fn new(objects: Arc<Objects>, strategy: Arc<dyn Strategy>) -> Self {
-        Self { objects, strategy }
+        Self {
+            objects,
+            strategy,
+            part: None,
+        }
+    }
+
+    /// The endpoint of a subresource that takes and gives whole `objects`, such as `status`. It shows them as they are
+    /// stored.
+    #[must_use]
+    pub fn part(objects: Arc<Objects>, strategy: Arc<dyn Strategy>, part: &'static Resource) -> Self {
+        Self {
+            objects,
+            strategy,
+            part: Some(part),
+        }
+    }
+
+    /// A stored object as this endpoint shows it.
+    fn show(&self, object: Value) -> Value {
+        match self.part {
+            Some(_) => object,
+            None => self.objects.show(object),
+        }
     }
 }
 
 impl Endpoint for Stored {
     fn resource(&self) -> &'static Resource {
-        self.objects.resource()
+        self.part.unwrap_or_else(|| self.objects.resource())
     }
 
     fn verbs(&self) -> &'static [Verb] {
@@ -48,12 +72,15 @@ impl Endpoint for Stored {
             if asked > 0 {
                 self.objects.check_reached(asked).await?;
             }
-            let name = &request.info.name;
-            let found = self.objects.shown(&request.info.namespace, name).await?;
-            match found {
-                Some(encoded) => Ok(Outcome::ok(encoded)),
-                None => Err(self.resource().not_found(name).into()),
-            }
+            let (namespace, name) = (&request.info.namespace, &request.info.name);
+            let found = match self.part {
+                None => self.objects.shown(namespace, name).await?.map(Outcome::ok),
+                Some(_) => {
+                    let stored = self.objects.get(namespace, name).await?;
+                    stored.map(|stored| Outcome::ok(stored.object))
+                }
+            };
+            found.ok_or_else(|| self.resource().not_found(name).into())
         })
     }
 

@@ -42,10 +42,10 @@ impl Stored {
             if is_held(&object) {
                 metadata::mark_deleted(&mut object, request.now);
                 if options.dry_run || object == stored.object {
-                    return Ok(Outcome::ok(self.objects.show(object)));
+                    return Ok(Outcome::ok(self.show(object)));
                 }
                 if let Some(written) = self.objects.replace(object, stored.revision).await? {
-                    return Ok(Outcome::ok(self.objects.show(written.object)));
+                    return Ok(Outcome::ok(self.show(written.object)));
                 }
                 continue;
             }

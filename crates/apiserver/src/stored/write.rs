@@ -65,10 +65,10 @@ impl Stored {
                 return Err(errors::already_exists(self.resource().group_resource(), name).into());
             }
             complete(&mut object, self.resource(), None);
-            return Ok(Outcome::created(self.objects.show(object)));
+            return Ok(Outcome::created(self.show(object)));
         }
         let stored = self.objects.create(object).await?;
-        Ok(Outcome::created(self.objects.show(stored.object)))
+        Ok(Outcome::created(self.show(stored.object)))
     }
 
     pub(super) async fn update_object(
@@ -89,7 +89,7 @@ impl Stored {
                 metadata::accept_new(&mut object, resource, request)?;
                 return self.create_object(request, object, options).await;
             };
-            let shown = self.objects.show(stored.object.clone());
+            let shown = self.show(stored.object.clone());
             let wanted = change.wanted(Some(&shown))?;
             let object = self.replacement(request, wanted, &stored.object)?;
             let mut object = self
@@ -102,7 +102,7 @@ impl Stored {
             }
             if options.dry_run {
                 complete(&mut object, resource, Some(stored.revision));
-                return Ok(Outcome::ok(self.objects.show(object)));
+                return Ok(Outcome::ok(self.show(object)));
             }
             if is_released(&object) {
                 if self
@@ -112,10 +112,10 @@ impl Stored {
                     .is_some()
                 {
                     complete(&mut object, resource, Some(stored.revision));
-                    return Ok(Outcome::ok(self.objects.show(object)));
+                    return Ok(Outcome::ok(self.show(object)));
                 }
             } else if let Some(written) = self.objects.replace(object, stored.revision).await? {
-                return Ok(Outcome::ok(self.objects.show(written.object)));
+                return Ok(Outcome::ok(self.show(written.object)));
             }
         }
     }
