@@ -20,7 +20,7 @@ pub struct Context {
     /// Reads registries.
     pub engine: Engine,
     /// What the host itself has credentials for.
-    pub host_credentials: Option<LocalConfig>,
+    pub host_credentials: Option<Arc<LocalConfig>>,
     /// The names of the integrated registry.
     pub hosts: RegistryHosts,
     /// Where images may be imported from.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use imagestream_api::stream::access::{Review, Reviews};
 use imagestream_api::stream::source::{Source, Sources, StreamKey};
 use imagestream_api::stream::write::{Answers, Resolved, Write};
-use imagestream_api::types::{ImageStream, Status, Time, Typed};
+use imagestream_api::types::{ImageStream, Kind, ObjectMeta, Status, Time, Typed};
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::errors;
 use imagestream_apiserver::rbac::{Attributes, Target};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -97,9 +98,7 @@ pub(crate) fn to_value(stream: &ImageStream) -> Result<Value, Box<Status>> {
 ///
 /// # Errors
 /// 500 if it can't be written as JSON.
-pub(crate) fn complete<T: Serialize + imagestream_api::types::Kind>(
-    object: &T,
-) -> Result<Value, Box<Status>> {
+pub(crate) fn complete<T: Serialize + Kind>(object: &T) -> Result<Value, Box<Status>> {
     serde_json::to_value(Typed::new(object)).map_err(|error| errors::internal_error(error).into())
 }
 
@@ -109,6 +108,12 @@ pub(crate) fn complete<T: Serialize + imagestream_api::types::Kind>(
 /// 500 if it is none of the type.
 pub(crate) fn typed<T: DeserializeOwned>(object: Value) -> Result<T, Box<Status>> {
     serde_json::from_value(object).map_err(|error| errors::internal_error(error).into())
+}
+
+/// Gives a new object its uid and the time of its creation.
+pub(crate) fn identify(metadata: &mut ObjectMeta, now: Timestamp) {
+    metadata.uid = Some(uuid::Uuid::new_v4().to_string());
+    metadata.creation_timestamp = Some(Time(now));
 }
 
 /// Whether the user may do something; an answer that a review would give.

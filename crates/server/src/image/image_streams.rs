@@ -1,0 +1,150 @@
+//! `imagestreams`: streams as their owners write them.
+
+use std::sync::{Arc, LazyLock};
+
+use imagestream_api::defaults::{self, ImportMode};
+use imagestream_api::stream::repository::{RegistryHosts, fill_in};
+use imagestream_api::stream::write::Write;
+use imagestream_api::types::{GROUP, ImageStream, Typed};
+use imagestream_apiserver::endpoint::{Pending, Request};
+use imagestream_apiserver::form::Form;
+use imagestream_apiserver::kind::{Column, Kind, Resource};
+use imagestream_apiserver::strategy::Strategy;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::stream_write::{prepare, to_value, typed};
+use super::table;
+use crate::context::Context;
+use crate::pending_schema::ANY as SCHEMA;
+
+/// What a stream is.
+pub static IMAGE_STREAM: Kind = Kind {
+    group: GROUP,
+    version: "v1",
+    kind: "ImageStream",
+    schema: &SCHEMA,
+    package: "image",
+    description: "An ImageStream stores a mapping of tags to images, metadata overrides that are applied when images \
+                  are tagged in a stream, and an optional reference to a container image repository on a registry.",
+};
+
+/// `imagestreams`
+pub static IMAGE_STREAMS: Resource = Resource {
+    kind: &IMAGE_STREAM,
+    plural: "imagestreams",
+    subresource: "",
+    singular: "imagestream",
+    list_kind: "ImageStreamList",
+    short_names: &["is"],
+    categories: &["all"],
+    namespaced: true,
+};
+
+/// How streams are stored and shown: where they can be pulled from depends on the configuration, which may have changed
+/// since they were written.
+pub struct StreamForm {
+    hosts: RegistryHosts,
+    mode: ImportMode,
+}
+
+impl StreamForm {
+    /// The form under a configuration.
+    #[must_use]
+    pub fn new(hosts: RegistryHosts, mode: ImportMode) -> Self {
+        Self { hosts, mode }
+    }
+}
+
+impl Form for StreamForm {
+    fn resource(&self) -> &'static Resource {
+        &IMAGE_STREAMS
+    }
+
+    fn shown(&self, stored: &Value) -> Option<Value> {
+        // One that can't be read is shown as it is.
+        let before = ImageStream::deserialize(stored).ok()?;
+        let mut stream = before.clone();
+        fill_in(&mut stream, &self.hosts);
+        defaults::image_stream(&mut stream, self.mode);
+        if stream == before {
+            return None;
+        }
+        to_value(&stream).ok()
+    }
+
+    fn selectable(&self) -> &'static [&'static str] {
+        &[
+            "metadata.name",
+            "metadata.namespace",
+            "spec.dockerImageRepository",
+            "status.dockerImageRepository",
+        ]
+    }
+
+    fn empty(&self) -> Value {
+        json!(ImageStream::default())
+    }
+}
+
+/// The rules for streams that their owners write.
+pub struct StreamStrategy {
+    context: Arc<Context>,
+}
+
+impl StreamStrategy {
+    /// The rules of a server.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+impl Strategy for StreamStrategy {
+    fn normalise(&self, object: Value) -> Result<Value, String> {
+        normalised(object, self.context.import_mode)
+    }
+
+    fn prepare_create<'a>(&'a self, request: &'a Request, object: Value) -> Pending<'a, Value> {
+        Box::pin(async move {
+            let write = Write::create(typed(object)?);
+            to_value(&prepare(&self.context, request, write).await?)
+        })
+    }
+
+    fn prepare_update<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        stored: &'a Value,
+    ) -> Pending<'a, Value> {
+        Box::pin(async move {
+            let write = Write::update(typed(object)?, typed(stored.clone())?);
+            to_value(&prepare(&self.context, request, write).await?)
+        })
+    }
+
+    fn updates_blindly(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> Option<&'static [Column]> {
+        static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(table::columns::<ImageStream>);
+        Some(&COLUMNS)
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        table::cells::<ImageStream>(object, now)
+    }
+}
+
+/// A stream as clients send it, defaulted, as its type writes it.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn normalised(object: Value, mode: ImportMode) -> Result<Value, String> {
+    let mut stream = ImageStream::deserialize(object).map_err(|error| error.to_string())?;
+    defaults::image_stream(&mut stream, mode);
+    serde_json::to_value(Typed::new(&stream)).map_err(|error| error.to_string())
+}

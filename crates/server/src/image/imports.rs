@@ -1,0 +1,212 @@
+//! `imagestreamimports`: reads images from registries, answers with what was found and, if asked to, records it in a
+//! stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagestream_api::defaults;
+use imagestream_api::field::{self, FieldError, quoted};
+use imagestream_api::stream::source::StreamKey;
+use imagestream_api::types::{
+    GROUP, ImageStream, ImageStreamImport, ImageStreamImportStatus, Status, Time, Typed,
+};
+use imagestream_api::validation;
+use imagestream_apiserver::authn::UserInfo;
+use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
+use imagestream_apiserver::errors::{self, GroupResource};
+use imagestream_apiserver::kind::{Kind, Resource, Verb};
+use imagestream_apiserver::metadata;
+use imagestream_apiserver::options::WriteOptions;
+use imagestream_apiserver::rbac::Target;
+use imagestream_import::{Credentials, Progress, apply};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::import_record::{Recording, record};
+use super::policy;
+use super::stream_secrets::{keychain, pull_secrets};
+use super::stream_write::{complete, may, read, typed};
+use crate::context::Context;
+use crate::pending_schema::ANY as SCHEMA;
+
+/// Longest part of a request's time that is kept for recording what was found.
+const KEPT_FOR_RECORDING: Duration = Duration::from_secs(2);
+
+static IMAGE_STREAM_IMPORT: Kind = Kind {
+    group: GROUP,
+    version: "v1",
+    kind: "ImageStreamImport",
+    schema: &SCHEMA,
+    package: "image",
+    description: "The image stream import resource provides an easy way for a user to find and import container \
+                  images from other container image registries into the server.",
+};
+
+/// `imagestreamimports`
+pub static IMAGE_STREAM_IMPORTS: Resource = Resource {
+    kind: &IMAGE_STREAM_IMPORT,
+    plural: "imagestreamimports",
+    subresource: "",
+    singular: "imagestreamimport",
+    list_kind: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+};
+
+/// The endpoint.
+pub struct ImageStreamImports {
+    context: Arc<Context>,
+}
+
+impl ImageStreamImports {
+    /// The endpoint of a server.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    async fn import(
+        &self,
+        request: &Request,
+        mut object: Value,
+        options: WriteOptions,
+    ) -> Result<Outcome, Box<Status>> {
+        metadata::refuse_generated_name(&object)?;
+        metadata::identify(&mut object, request.now);
+        let mut import: ImageStreamImport = typed(object)?;
+        import.status = ImageStreamImportStatus::default();
+        refuse(&import, &validation::image_stream_import(&import))?;
+        if !self.may_import_from_anywhere(&request.user) {
+            let registries = &self.context.allowed_registries;
+            refuse(&import, &validation::allowed(&import, registries))?;
+        }
+        let key = StreamKey {
+            namespace: import.metadata.namespace.clone().unwrap_or_default(),
+            name: import.metadata.name.clone().unwrap_or_default(),
+        };
+        let stream = self
+            .target(&key, import.metadata.resource_version.as_deref())
+            .await?;
+        // If the client goes away this future is dropped, and with it everything that is being fetched.
+        import.status = Box::pin(self.fetch(request, &import, &key, stream.as_ref())).await?;
+        if import.spec.import {
+            let recording = Recording {
+                context: &self.context,
+                request,
+                key: &key,
+                dry_run: options.dry_run,
+            };
+            let recorded = record(&recording, &import).await?;
+            apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
+            import.status.import = Some(recorded.stream);
+        }
+        apply::clear_manifests(&import.spec, &mut import.status);
+        Ok(Outcome::created(complete(&import)?))
+    }
+
+    /// Whoever may create images of any origin may import them from anywhere.
+    fn may_import_from_anywhere(&self, user: &UserInfo) -> bool {
+        // The second one is in the singular: that is how roles grant it.
+        ["images", "imagestreammapping"].into_iter().any(|resource| {
+            let target = Target::Resource {
+                group: GROUP,
+                resource,
+                subresource: "",
+                namespace: "",
+                name: "",
+            };
+            may(&self.context, user, "create", target).allowed
+        })
+    }
+
+    /// The stream that the import is for, if it exists and is in the state that the client supposes.
+    async fn target(
+        &self,
+        key: &StreamKey,
+        supposed: Option<&str>,
+    ) -> Result<Option<ImageStream>, Box<Status>> {
+        let stored = read(&self.context, &key.namespace, &key.name).await?;
+        let Some(supposed) = supposed.filter(|version| !version.is_empty()) else {
+            return Ok(stored.map(|(stream, _)| stream));
+        };
+        let Some((stream, _)) = stored else {
+            return Err(IMAGE_STREAM_IMPORTS.not_found(&key.name).into());
+        };
+        let version = stream.metadata.resource_version.as_deref().unwrap_or_default();
+        if version != supposed {
+            let (supposed, version) = (quoted(supposed), quoted(version));
+            let why = format!("the image stream was updated from {supposed} to {version}");
+            let resource = GroupResource::new(GROUP, "imagestream");
+            return Err(errors::conflict(resource, &key.name, why).into());
+        }
+        Ok(Some(stream))
+    }
+
+    /// Reads everything that the import names, with the pull secrets of its namespace.
+    async fn fetch(
+        &self,
+        request: &Request,
+        import: &ImageStreamImport,
+        key: &StreamKey,
+        stream: Option<&ImageStream>,
+    ) -> Result<ImageStreamImportStatus, Box<Status>> {
+        let rules = policy::rules(&self.context).await?;
+        let (secrets, _) = pull_secrets(&self.context, &key.namespace).await?;
+        let credentials = Credentials {
+            secrets: keychain(&secrets),
+            host: self.context.host_credentials.clone(),
+        };
+        let fetch = imagestream_import::Request {
+            spec: &import.spec,
+            stream,
+            rules: &rules,
+            credentials: &credentials,
+            now: &Time(request.now),
+            deadline: self.deadline(request),
+            progress: &Progress::default(),
+        };
+        Ok(self.context.engine.run(&fetch).await)
+    }
+
+    /// When every item must be settled: early enough for the answer to be in time.
+    fn deadline(&self, request: &Request) -> Instant {
+        let now = Instant::now();
+        let remaining = request.deadline.saturating_duration_since(now);
+        let kept = KEPT_FOR_RECORDING.min(remaining / 10);
+        now + (remaining - kept).min(self.context.import_timeout)
+    }
+}
+
+impl Endpoint for ImageStreamImports {
+    fn resource(&self) -> &'static Resource {
+        &IMAGE_STREAM_IMPORTS
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::Create]
+    }
+
+    fn normalise(&self, object: Value) -> Result<Value, String> {
+        let mut import = ImageStreamImport::deserialize(object).map_err(|error| error.to_string())?;
+        defaults::image_stream_import(&mut import, self.context.import_mode);
+        serde_json::to_value(Typed::new(&import)).map_err(|error| error.to_string())
+    }
+
+    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+        Box::pin(self.import(request, object, options))
+    }
+
+    fn is_long_running(&self) -> bool {
+        true
+    }
+}
+
+fn refuse(import: &ImageStreamImport, errors: &[FieldError]) -> Result<(), Box<Status>> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = import.metadata.name.as_deref().unwrap_or_default();
+    Err(field::invalid("ImageStreamImport", name, errors).into())
+}

@@ -1,0 +1,133 @@
+//! `imagestreams/secrets`: the pull secrets of a namespace, which imports into its streams use.
+
+use std::sync::Arc;
+
+use imagestream_api::types::{EmbeddedSecret, GROUP, ListMeta, Secret, SecretList, Status};
+use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
+use imagestream_apiserver::errors;
+use imagestream_apiserver::kind::{Kind, Resource, Verb};
+use imagestream_apiserver::selectors::field::FieldSelector;
+use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_registry::keychain::Keychain;
+
+use super::stream_write::{complete, typed};
+use crate::context::Context;
+use crate::pending_schema::ANY as SCHEMA;
+
+/// Set to `true`, it keeps a pull secret for other uses.
+const EXCLUDED: &str = "openshift.io/image.excludeSecret";
+/// The type of secrets that hold what older versions of Docker wrote.
+const DOCKERCFG: &str = "kubernetes.io/dockercfg";
+/// The type of secrets that hold what `docker login` writes.
+const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
+
+static PULL_SECRETS: Kind = Kind {
+    group: GROUP,
+    version: "v1",
+    kind: "SecretList",
+    schema: &SCHEMA,
+    package: "image",
+    description: "SecretList is a list of Secret.",
+};
+
+/// `imagestreams/secrets`
+pub static STREAM_SECRETS: Resource = Resource {
+    kind: &PULL_SECRETS,
+    plural: "imagestreams",
+    subresource: "secrets",
+    singular: "",
+    list_kind: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+};
+
+/// The endpoint. The stream that a request names need not exist: the secrets are those of its namespace.
+pub struct StreamSecrets {
+    context: Arc<Context>,
+}
+
+impl StreamSecrets {
+    /// The endpoint of a server.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    async fn secrets(&self, request: &Request) -> Result<Outcome, Box<Status>> {
+        if !request.query.is_empty() {
+            // No options are defined for this, and those of a list are not taken for them.
+            let message = "converting (url.Values) to (v1.ListOptions): unknown conversion";
+            return Err(errors::bad_request(message).into());
+        }
+        let (secrets, revision) = pull_secrets(&self.context, &request.info.namespace).await?;
+        let list = SecretList {
+            metadata: ListMeta {
+                resource_version: Some(revision.to_string()),
+                ..ListMeta::default()
+            },
+            items: secrets.into_iter().map(EmbeddedSecret::from).collect(),
+        };
+        Ok(Outcome::ok(complete(&list)?))
+    }
+}
+
+impl Endpoint for StreamSecrets {
+    fn resource(&self) -> &'static Resource {
+        &STREAM_SECRETS
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::Get]
+    }
+
+    fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
+        Box::pin(self.secrets(request))
+    }
+}
+
+/// The secrets of a namespace that images are pulled with, by name, and the revision that they show.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn pull_secrets(
+    context: &Context,
+    namespace: &str,
+) -> Result<(Vec<Secret>, u64), Box<Status>> {
+    let (all, revision) = context
+        .secrets
+        .all(namespace, &LabelSelector::default(), &FieldSelector::default())
+        .await?;
+    let mut secrets = Vec::new();
+    for encoded in all {
+        let secret: Secret = typed(encoded.to_value()?)?;
+        let annotations = secret.metadata.annotations.as_ref();
+        let excluded = annotations.and_then(|annotations| annotations.get(EXCLUDED));
+        if matches!(secret.type_.as_deref(), Some(DOCKERCFG | DOCKERCONFIGJSON))
+            && excluded.is_none_or(|excluded| excluded != "true")
+        {
+            secrets.push(secret);
+        }
+    }
+    Ok((secrets, revision))
+}
+
+/// The credentials in pull secrets.
+///
+/// # Errors
+/// Why one of them can't be read, without a word of what is in it.
+pub(crate) fn keychain(secrets: &[Secret]) -> Result<Keychain, String> {
+    let mut keychain = Keychain::default();
+    for secret in secrets {
+        let value = |key: &str| Some(&secret.data.as_ref()?.get(key)?.0);
+        let added = match secret.type_.as_deref() {
+            Some(DOCKERCONFIGJSON) => {
+                value(".dockerconfigjson").map(|document| keychain.add_dockerconfigjson(document))
+            }
+            Some(DOCKERCFG) => value(".dockercfg").map(|document| keychain.add_dockercfg(document)),
+            _ => None,
+        };
+        added.transpose().map_err(|error| error.to_string())?;
+    }
+    Ok(keychain)
+}
