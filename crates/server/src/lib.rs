@@ -6,11 +6,12 @@ pub mod config;
 pub mod context;
 pub mod core;
 pub mod image;
+mod open;
 mod pending_schema;
 pub mod rbac;
 pub mod schema;
 pub mod settings;
-pub mod surroundings;
 mod start;
+pub mod surroundings;
 
 pub use start::{Server, StartError, start};
