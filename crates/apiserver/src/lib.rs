@@ -37,3 +37,5 @@ pub mod serve;
 pub mod storage;
 pub mod stored;
 pub mod strategy;
+#[cfg(test)]
+mod samples;

@@ -2,6 +2,7 @@
 //! values of a wrong type, to merge patches into it and to describe it to clients. A kind states its schema as one
 //! `static` tree.
 
+pub mod discovery;
 pub mod meta;
 
 /// What a value is read into.
