@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use imagestream_import::Platform;
 use serde::Deserialize;
 
+use crate::config::StorageKind;
+
 /// Image streams for every Kubernetes, and for none.
 #[derive(Debug, Parser)]
 #[command(name = "imagestream", version, propagate_version = true)]
@@ -18,6 +20,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Show what is in images of a registry, without a server
     Import(Box<ImportArguments>),
+    /// Serve the API: image streams for kubectl and every other client
+    Serve(Box<ServeArguments>),
     /// Print a script that completes commands in a shell
     Completion {
         /// The shell
@@ -102,6 +106,55 @@ pub(crate) struct ImportArguments {
     /// Take options that are not given here from this YAML file
     #[arg(long, value_name = "FILE", env = "IMAGESTREAM_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Every option can also come from the configuration file, whose settings are more.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Keep data, keys and admin.kubeconfig here [default: ./imagestream-data]
+    #[arg(long, value_name = "DIR", env = "IMAGESTREAM_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Listen here; port 0 picks a free one [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR:PORT", env = "IMAGESTREAM_LISTEN")]
+    pub(crate) listen: Option<String>,
+
+    /// Take settings that are not given here from this YAML file
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Users by bearer token, as CSV: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_TOKEN_AUTH_FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+
+    /// Also accept client certificates of these authorities (PEM)
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_CLIENT_CA_FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
+
+    /// Roles and bindings of rbac.authorization.k8s.io/v1 in YAML, beside the stored ones
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_AUTHORIZATION_RBAC_FILE")]
+    pub(crate) authorization_rbac_file: Option<PathBuf>,
+
+    /// What objects are stored in [default: sqlite]
+    #[arg(long, value_enum, env = "IMAGESTREAM_STORAGE")]
+    pub(crate) storage: Option<StorageKind>,
+
+    /// URLs of the etcd cluster, separated by commas
+    #[arg(
+        long,
+        value_name = "URLS",
+        env = "IMAGESTREAM_ETCD_ENDPOINTS",
+        value_delimiter = ','
+    )]
+    pub(crate) etcd_endpoints: Vec<String>,
+
+    /// Encrypt secrets with the 32 bytes in this file [default: made in the data directory]
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_SECRET_KEY_FILE")]
+    pub(crate) secret_key_file: Option<PathBuf>,
+
+    /// Append an audit event for each request to this file; - for standard output
+    #[arg(long, value_name = "FILE", env = "IMAGESTREAM_AUDIT_LOG_FILE")]
+    pub(crate) audit_log_file: Option<PathBuf>,
 }
 
 /// How images of several platforms are read.

@@ -6,6 +6,7 @@ mod exit;
 mod import;
 mod output;
 mod progress;
+mod serve;
 mod table;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         .init();
     let result = match arguments.command {
         Command::Import(arguments) => import::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Completion { shell } => {
             clap_complete::generate(
                 shell,
