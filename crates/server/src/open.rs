@@ -100,7 +100,7 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
         Arc::new(Objects::open(Arc::clone(store), prefix, form, keeping))
     };
     let import = &settings.import;
-    let streams = image::image_streams::StreamForm::new(settings.hosts.clone(), import.mode);
+    let streams = image::image_streams::form(settings.hosts.clone(), import.mode);
     let [roles, cluster_roles, role_bindings, cluster_role_bindings] = rbac::roles::forms();
     let in_memory = |name: &str, form| open(&format!("/kubernetes.io/{name}/"), form, IN_MEMORY);
     let of_config = |name: &str, form| open(&format!("/config.openshift.io/{name}/"), form, IN_MEMORY);
@@ -132,7 +132,7 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
         allowed_registries,
         import_mode: import.mode,
         import_timeout: import.request_timeout,
-        streams: open("/openshift.io/imagestreams/", Arc::new(streams), IN_MEMORY),
+        streams: open("/openshift.io/imagestreams/", streams, IN_MEMORY),
         images: open("/openshift.io/images/", images_form(), ON_DISK),
         namespaces: in_memory("namespaces", core::namespaces::form()),
         secrets: in_memory("secrets", core::secrets::form(Arc::new(seal))),

@@ -6,9 +6,10 @@ use imagestream_api::defaults::{self, ImportMode};
 use imagestream_api::stream::repository::{RegistryHosts, fill_in};
 use imagestream_api::stream::write::Write;
 use imagestream_api::types::{GROUP, ImageStream, Typed};
-use imagestream_apiserver::endpoint::{Pending, Request};
+use imagestream_apiserver::endpoint::{Endpoint, Pending, Request};
 use imagestream_apiserver::form::Form;
 use imagestream_apiserver::kind::{Column, Kind, Resource};
+use imagestream_apiserver::stored::Stored;
 use imagestream_apiserver::strategy::Strategy;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -17,14 +18,14 @@ use serde_json::{Value, json};
 use super::stream_write::{prepare, to_value, typed};
 use super::table;
 use crate::context::Context;
-use crate::pending_schema::ANY as SCHEMA;
+use crate::schema;
 
 /// What a stream is.
-pub static IMAGE_STREAM: Kind = Kind {
+pub(crate) static IMAGE_STREAM: Kind = Kind {
     group: GROUP,
     version: "v1",
     kind: "ImageStream",
-    schema: &SCHEMA,
+    schema: &schema::image::IMAGE_STREAM,
     package: "image",
     description: "An ImageStream stores a mapping of tags to images, metadata overrides that are applied when images \
                   are tagged in a stream, and an optional reference to a container image repository on a registry.",
@@ -44,17 +45,23 @@ pub static IMAGE_STREAMS: Resource = Resource {
 
 /// How streams are stored and shown: where they can be pulled from depends on the configuration, which may have changed
 /// since they were written.
-pub struct StreamForm {
-    hosts: RegistryHosts,
-    mode: ImportMode,
+#[must_use]
+pub fn form(hosts: RegistryHosts, mode: ImportMode) -> Arc<dyn Form> {
+    Arc::new(StreamForm { hosts, mode })
 }
 
-impl StreamForm {
-    /// The form under a configuration.
-    #[must_use]
-    pub fn new(hosts: RegistryHosts, mode: ImportMode) -> Self {
-        Self { hosts, mode }
-    }
+/// The endpoint.
+#[must_use]
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
+    let strategy = StreamStrategy {
+        context: Arc::clone(context),
+    };
+    Arc::new(Stored::new(Arc::clone(&context.streams), Arc::new(strategy)))
+}
+
+struct StreamForm {
+    hosts: RegistryHosts,
+    mode: ImportMode,
 }
 
 impl Form for StreamForm {
@@ -89,16 +96,8 @@ impl Form for StreamForm {
 }
 
 /// The rules for streams that their owners write.
-pub struct StreamStrategy {
+struct StreamStrategy {
     context: Arc<Context>,
-}
-
-impl StreamStrategy {
-    /// The rules of a server.
-    #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
-    }
 }
 
 impl Strategy for StreamStrategy {

@@ -28,7 +28,7 @@ use super::policy;
 use super::stream_secrets::{keychain, pull_secrets};
 use super::stream_write::{complete, may, read, typed};
 use crate::context::Context;
-use crate::pending_schema::ANY as SCHEMA;
+use crate::schema;
 
 /// Longest part of a request's time that is kept for recording what was found.
 const KEPT_FOR_RECORDING: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ static IMAGE_STREAM_IMPORT: Kind = Kind {
     group: GROUP,
     version: "v1",
     kind: "ImageStreamImport",
-    schema: &SCHEMA,
+    schema: &schema::image::IMAGE_STREAM_IMPORT,
     package: "image",
     description: "The image stream import resource provides an easy way for a user to find and import container \
                   images from other container image registries into the server.",
@@ -56,17 +56,18 @@ pub static IMAGE_STREAM_IMPORTS: Resource = Resource {
 };
 
 /// The endpoint.
-pub struct ImageStreamImports {
+#[must_use]
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
+    Arc::new(ImageStreamImports {
+        context: Arc::clone(context),
+    })
+}
+
+struct ImageStreamImports {
     context: Arc<Context>,
 }
 
 impl ImageStreamImports {
-    /// The endpoint of a server.
-    #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
-    }
-
     async fn import(
         &self,
         request: &Request,
@@ -210,3 +211,6 @@ fn refuse(import: &ImageStreamImport, errors: &[FieldError]) -> Result<(), Box<S
     let name = import.metadata.name.as_deref().unwrap_or_default();
     Err(field::invalid("ImageStreamImport", name, errors).into())
 }
+
+#[cfg(test)]
+mod tests;

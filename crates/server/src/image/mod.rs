@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use imagestream_apiserver::endpoint::Endpoint;
-use imagestream_apiserver::stored::Stored;
 
 use crate::context::Context;
 
@@ -17,15 +16,16 @@ pub mod stream_secrets;
 pub mod stream_status;
 pub(crate) mod stream_write;
 mod table;
+#[cfg(test)]
+mod testing;
 
 /// All resources of the group.
 pub fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {
-    let streams = image_streams::StreamStrategy::new(Arc::clone(context));
     vec![
-        Arc::new(Stored::new(Arc::clone(&context.streams), Arc::new(streams))),
-        Arc::new(stream_status::endpoint(context)),
-        Arc::new(stream_layers::StreamLayers::new(Arc::clone(context))),
-        Arc::new(stream_secrets::StreamSecrets::new(Arc::clone(context))),
-        Arc::new(imports::ImageStreamImports::new(Arc::clone(context))),
+        image_streams::endpoint(context),
+        stream_status::endpoint(context),
+        stream_layers::endpoint(context),
+        stream_secrets::endpoint(context),
+        imports::endpoint(context),
     ]
 }

@@ -14,7 +14,7 @@ use imagestream_apiserver::kind::{Kind, Resource, Verb};
 use super::image_streams::IMAGE_STREAMS;
 use super::stream_write::{complete, read, typed};
 use crate::context::Context;
-use crate::pending_schema::ANY as SCHEMA;
+use crate::schema;
 
 /// Images that are read at once. Their bodies can be large.
 const AT_ONCE: usize = 16;
@@ -23,7 +23,7 @@ static IMAGE_STREAM_LAYERS: Kind = Kind {
     group: GROUP,
     version: "v1",
     kind: "ImageStreamLayers",
-    schema: &SCHEMA,
+    schema: &schema::image::IMAGE_STREAM_LAYERS,
     package: "image",
     description: "ImageStreamLayers describes information about the layers referenced by images in this image stream.",
 };
@@ -41,17 +41,18 @@ pub static STREAM_LAYERS: Resource = Resource {
 };
 
 /// The endpoint.
-pub struct StreamLayers {
+#[must_use]
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
+    Arc::new(StreamLayers {
+        context: Arc::clone(context),
+    })
+}
+
+struct StreamLayers {
     context: Arc<Context>,
 }
 
 impl StreamLayers {
-    /// The endpoint of a server.
-    #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
-    }
-
     async fn layers(&self, request: &Request) -> Result<Outcome, Box<Status>> {
         let name = &request.info.name;
         let Some((mut stream, _)) = read(&self.context, &request.info.namespace, name).await? else {

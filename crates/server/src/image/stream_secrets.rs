@@ -12,7 +12,7 @@ use imagestream_registry::keychain::Keychain;
 
 use super::stream_write::{complete, typed};
 use crate::context::Context;
-use crate::pending_schema::ANY as SCHEMA;
+use crate::schema;
 
 /// Set to `true`, it keeps a pull secret for other uses.
 const EXCLUDED: &str = "openshift.io/image.excludeSecret";
@@ -25,7 +25,7 @@ static PULL_SECRETS: Kind = Kind {
     group: GROUP,
     version: "v1",
     kind: "SecretList",
-    schema: &SCHEMA,
+    schema: &schema::image::SECRET_LIST,
     package: "image",
     description: "SecretList is a list of Secret.",
 };
@@ -43,17 +43,18 @@ pub static STREAM_SECRETS: Resource = Resource {
 };
 
 /// The endpoint. The stream that a request names need not exist: the secrets are those of its namespace.
-pub struct StreamSecrets {
+#[must_use]
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
+    Arc::new(StreamSecrets {
+        context: Arc::clone(context),
+    })
+}
+
+struct StreamSecrets {
     context: Arc<Context>,
 }
 
 impl StreamSecrets {
-    /// The endpoint of a server.
-    #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
-    }
-
     async fn secrets(&self, request: &Request) -> Result<Outcome, Box<Status>> {
         if !request.query.is_empty() {
             // No options are defined for this, and those of a list are not taken for them.

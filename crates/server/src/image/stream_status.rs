@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imagestream_api::stream::write::status_update;
-use imagestream_apiserver::endpoint::{Pending, Request};
+use imagestream_apiserver::endpoint::{Endpoint, Pending, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::kind::{Resource, Verb};
 use imagestream_apiserver::stored::Stored;
@@ -26,13 +26,14 @@ pub static STREAM_STATUS: Resource = Resource {
     namespaced: true,
 };
 
-/// The endpoint of a server.
+/// The endpoint.
 #[must_use]
-pub fn endpoint(context: &Arc<Context>) -> Stored {
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
     let strategy = StatusStrategy {
         context: Arc::clone(context),
     };
-    Stored::part(Arc::clone(&context.streams), Arc::new(strategy), &STREAM_STATUS)
+    let streams = Arc::clone(&context.streams);
+    Arc::new(Stored::part(streams, Arc::new(strategy), &STREAM_STATUS))
 }
 
 struct StatusStrategy {
