@@ -7,5 +7,8 @@
     reason = "only tests use this crate: a broken run should end the test at once"
 )]
 
+pub mod client;
+pub mod kubectl;
 pub mod program;
 pub mod proxy;
+pub mod server;
