@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 COMPILER = cc=gcc make=make
-SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl
+SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl kubectl=kubernetes-client
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: run test bench bench-import bench-store fmt lint fuzz-check help
+.PHONY: run test bench bench-api bench-import bench-store fmt lint fuzz-check help
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ else
 endif
 	$(CARGO) test --locked --workspace --doc --quiet
 
-bench: bench-import bench-store  ## all benchmarks
+bench: bench-import bench-store bench-api  ## all benchmarks
 
 bench-import:    ## an import beside a loop of skopeo and the floor of three round trips
 	@scripts/need $(COMPILER) protoc=protobuf-compiler skopeo=skopeo
@@ -36,6 +36,11 @@ bench-store:     ## the store beside etcd on the same disk
 	@scripts/need $(COMPILER) protoc=protobuf-compiler etcd=etcd-server
 	$(CARGO) build --locked --release --package imagestream-bench --bins
 	target/release/bench-store
+
+bench-api:       ## the server as its clients see it: start, memory, reads, writes, watches, imports
+	@scripts/need $(COMPILER) protoc=protobuf-compiler
+	$(CARGO) build --locked --release --package imagestream --package imagestream-bench --bins
+	target/release/bench-api
 
 fmt:             ## format the code
 	$(CARGO) fmt --all

@@ -2,13 +2,14 @@
 //!
 //! Prints a table for people and, as the last line, one JSON object of figures. `BENCH_DIR` names the directory for data (a real disk; default: the current directory).
 
-use std::error::Error;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use imagestream_bench::latency::{measure, quantile};
+use imagestream_bench::{Result, directory};
 use imagestream_store::cache::{Cache, CacheOptions};
 use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
@@ -17,8 +18,6 @@ use peak_alloc::PeakAlloc;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Bytes of each value.
 const VALUE: usize = 2048;
@@ -38,14 +37,6 @@ struct Server {
     process: Child,
     url: String,
     _directory: tempfile::TempDir,
-}
-
-/// A directory on the disk to measure.
-fn directory() -> Result<tempfile::TempDir> {
-    let place = std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".into());
-    Ok(tempfile::Builder::new()
-        .prefix("bench-store-")
-        .tempdir_in(place)?)
 }
 
 impl Server {
@@ -98,62 +89,9 @@ impl Drop for Server {
     }
 }
 
-/// Throughput and latency of one kind of operation.
-struct Figures {
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-}
-
-impl Figures {
-    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Self {
-        latencies.sort_unstable();
-        Self {
-            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
-            p50: quantile(&latencies, 50),
-            p99: quantile(&latencies, 99),
-        }
-    }
-
-    fn row(&self, name: &str) {
-        println!(
-            "{name:<34} {:>12.0}/s  p50 {:>10.1?}  p99 {:>10.1?}",
-            self.per_second, self.p50, self.p99
-        );
-    }
-}
-
-fn quantile(sorted: &[Duration], percent: usize) -> Duration {
-    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(index).copied().unwrap_or_default()
-}
-
-/// Runs `operation(writer, number)` from `writers` tasks for [`PUT_TIME`].
-async fn measure<F, Fut>(writers: usize, operation: F) -> Result<Figures>
-where
-    F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<()>> + Send,
-{
-    let start = Instant::now();
-    let tasks: Vec<_> = (0..writers)
-        .map(|writer| {
-            let operation = operation.clone();
-            tokio::spawn(async move {
-                let mut latencies = Vec::new();
-                while start.elapsed() < PUT_TIME {
-                    let begun = Instant::now();
-                    operation(writer, latencies.len()).await?;
-                    latencies.push(begun.elapsed());
-                }
-                Ok::<_, Box<dyn Error + Send + Sync>>(latencies)
-            })
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for task in tasks {
-        latencies.extend(task.await??);
-    }
-    Ok(Figures::of(latencies, start.elapsed()))
+/// Whether writers go on putting.
+fn until_put_time(elapsed: Duration, _: usize) -> bool {
+    elapsed < PUT_TIME
 }
 
 /// Puts from 1, 16 and 64 writers into SQLite, our etcd backend and bare etcd; with 64, SQLite over bare etcd.
@@ -162,7 +100,7 @@ async fn puts(server: &Server, etcd: &Arc<dyn Store>, sqlite: &Arc<dyn Store>) -
     let mut ratio = 0.0;
     for writers in [1, 16, 64] {
         let client = bare.clone();
-        let theirs = measure(writers, move |writer, number| {
+        let theirs = measure(writers, until_put_time, move |writer, number| {
             let mut client = client.clone();
             async move {
                 client
@@ -175,7 +113,7 @@ async fn puts(server: &Server, etcd: &Arc<dyn Store>, sqlite: &Arc<dyn Store>) -
         theirs.row(&format!("put, bare etcd, {writers} writers"));
         for (name, store) in [("our etcd backend", etcd), ("SQLite", sqlite)] {
             let store = Arc::clone(store);
-            let ours = measure(writers, move |writer, number| {
+            let ours = measure(writers, until_put_time, move |writer, number| {
                 let store = Arc::clone(&store);
                 async move {
                     let put = Write::Put(format!("/puts/{writer}/{number}"), Bytes::from(vec![b'x'; VALUE]));
@@ -298,7 +236,7 @@ async fn main() -> Result<()> {
 
     let keys = Arc::new(keys);
     let (ours, names) = (Arc::clone(&etcd), Arc::clone(&keys));
-    let direct = measure(1, move |_, number| {
+    let direct = measure(1, until_put_time, move |_, number| {
         let (ours, names) = (ours.clone(), Arc::clone(&names));
         async move {
             ours.get(&names[number % names.len()], None)

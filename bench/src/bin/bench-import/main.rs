@@ -5,17 +5,14 @@
 //! `IMAGESTREAM_BIN` names the program; default: `imagestream` beside this one.
 
 mod measure;
-mod registry;
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use imagestream_bench::registry::Registry;
+use imagestream_bench::{Result, program};
 use measure::{Figures, measure};
-use registry::Registry;
 use serde_json::{Value, json};
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The repository that the registry holds.
 const REPOSITORY: &str = "bench/many";
@@ -187,21 +184,6 @@ fn compare(
         if read_by_skopeo < tags { " *" } else { "" },
     );
     Ok(outcome)
-}
-
-fn program() -> Result<PathBuf> {
-    let program = match std::env::var_os("IMAGESTREAM_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("imagestream"),
-    };
-    if !program.is_file() {
-        return Err(format!(
-            "no {}: run `cargo build --release -p imagestream` first",
-            program.display()
-        )
-        .into());
-    }
-    Ok(program)
 }
 
 fn rounded(value: f64) -> f64 {

@@ -11,11 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use imagestream_bench::Result;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde_json::{Value, json};
-
-use crate::Result;
 
 /// First argument of the process that runs and measures one program: `FILE PROGRAM ARGUMENTS…`, where FILE takes the
 /// program's standard output.

@@ -1,4 +1,4 @@
-//! The registry's process, `bench-registry`, seen from the benchmark.
+//! The registry's process, `bench-registry`, seen from a benchmark.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,17 +6,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use crate::Result;
 
 /// A running registry; killed when dropped.
-pub(crate) struct Registry {
+#[derive(Debug)]
+pub struct Registry {
     process: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// `127.0.0.1:PORT`.
-    pub(crate) host: String,
+    pub host: String,
 }
 
 impl Registry {
-    /// Starts a registry that holds this many tags, each an image of its own.
-    pub(crate) fn start(tags: usize) -> Result<Self> {
+    /// Starts a registry that holds this many tags of `bench/many`, each an image of its own.
+    ///
+    /// # Errors
+    /// If it doesn't start.
+    pub fn start(tags: usize) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("bench-registry");
         let mut process = Command::new(program)
             .arg(tags.to_string())
@@ -36,14 +40,20 @@ impl Registry {
     }
 
     /// Waits this many milliseconds before each answer from now on.
-    pub(crate) fn set_latency(&mut self, millis: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn set_latency(&mut self, millis: u64) -> Result<()> {
         writeln!(self.input, "latency {millis}")?;
         self.line()?;
         Ok(())
     }
 
     /// Requests since the last call, and the most that were answered at the same time.
-    pub(crate) fn take(&mut self) -> Result<(u64, u64)> {
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn take(&mut self) -> Result<(u64, u64)> {
         writeln!(self.input, "take")?;
         let line = self.line()?;
         let (requests, in_flight) = line.split_once(' ').ok_or("two numbers")?;
