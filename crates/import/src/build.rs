@@ -11,9 +11,9 @@ use imagestream_registry::distribution::{self, ImageManifest, Index, Schema1};
 use serde::Deserialize;
 
 /// Says that `dockerImageLayers` starts with the base layer.
-const LAYER_ORDER: (&str, &str) = ("image.openshift.io/dockerLayersOrder", "ascending");
+pub(crate) const LAYER_ORDER: (&str, &str) = ("image.openshift.io/dockerLayersOrder", "ascending");
 /// Media type of every layer of a schema 1 manifest.
-const SCHEMA1_LAYER: &str = "application/vnd.docker.container.image.rootfs.diff+x-gtar";
+pub(crate) const SCHEMA1_LAYER: &str = "application/vnd.docker.container.image.rootfs.diff+x-gtar";
 
 /// Why no Image can be made of a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -126,9 +126,14 @@ pub(crate) fn index(manifest: &FetchedManifest, parsed: &Index, reference: Strin
     };
     image.docker_image_metadata.id = name;
     image.docker_image_metadata.created = Some(now.clone());
-    image.docker_image_manifests = parsed
-        .manifests
-        .iter()
+    image.docker_image_manifests = members(parsed);
+    image
+}
+
+/// What an Image says of the members of a list.
+pub(crate) fn members(list: &Index) -> Vec<Member> {
+    let members = list.manifests.iter();
+    members
         .map(|member| {
             let platform = member.platform.clone().unwrap_or_default();
             Member {
@@ -140,8 +145,7 @@ pub(crate) fn index(manifest: &FetchedManifest, parsed: &Index, reference: Strin
                 variant: platform.variant,
             }
         })
-        .collect();
-    image
+        .collect()
 }
 
 fn single(manifest: &FetchedManifest, reference: String) -> Image {
@@ -159,7 +163,7 @@ fn single(manifest: &FetchedManifest, reference: String) -> Image {
 }
 
 /// Bytes of the distinct layers that are not also the configuration.
-fn layer_bytes(image: &Image, config: Option<&str>) -> i64 {
+pub(crate) fn layer_bytes(image: &Image, config: Option<&str>) -> i64 {
     let mut seen: HashSet<&str> = config.into_iter().collect();
     image
         .docker_image_layers
@@ -179,7 +183,7 @@ pub(crate) fn set_layer_sizes(image: &mut Image, size_of: impl Fn(&str) -> Optio
 }
 
 /// `Size` in a `v1Compatibility` document; 0 if there is none that can be read.
-fn layer_size_in(v1_compatibility: &str) -> i64 {
+pub(crate) fn layer_size_in(v1_compatibility: &str) -> i64 {
     #[derive(Deserialize)]
     struct Sized {
         #[serde(rename = "Size", alias = "size", default)]

@@ -3,12 +3,14 @@
 //!
 //! [`Engine::run`] plans which manifests are needed, fetches each once, builds Images from them and settles each
 //! item's own status. [`apply::apply`] is pure: it makes a new stream from the results and the old one.
+//! [`fill`] holds what an Image owes to its manifest when it does not come from an import.
 
 pub mod apply;
 mod build;
 mod cache;
 mod engine;
 mod failure;
+pub mod fill;
 mod once;
 mod plan;
 mod platform;

@@ -133,7 +133,7 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
         import_mode: import.mode,
         import_timeout: import.request_timeout,
         streams: open("/openshift.io/imagestreams/", streams, IN_MEMORY),
-        images: open("/openshift.io/images/", images_form(), ON_DISK),
+        images: open("/openshift.io/images/", image::images::form(), ON_DISK),
         namespaces: in_memory("namespaces", core::namespaces::form()),
         secrets: in_memory("secrets", core::secrets::form(Arc::new(seal))),
         limit_ranges: in_memory("limitranges", core::limit_ranges::form()),
@@ -194,27 +194,4 @@ impl Context {
         ];
         single.into_iter().chain(&self.rbac).cloned().collect()
     }
-}
-
-fn images_form() -> Arc<dyn Form> {
-    use imagestream_apiserver::kind::{Kind, Resource};
-    static KIND: Kind = Kind {
-        group: "image.openshift.io",
-        version: "v1",
-        kind: "Image",
-        schema: &crate::schema::image::IMAGE,
-        package: "image",
-        description: "An image.",
-    };
-    static IMAGES: Resource = Resource {
-        kind: &KIND,
-        plural: "images",
-        subresource: "",
-        singular: "image",
-        list_kind: "ImageList",
-        short_names: &[],
-        categories: &[],
-        namespaced: false,
-    };
-    Arc::new(imagestream_apiserver::form::Plain(&IMAGES))
 }

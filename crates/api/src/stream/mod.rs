@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod follow;
+pub mod push;
 pub mod repository;
 pub mod resolve;
 pub mod source;
 pub mod status_update;
+pub mod tag_edit;
 pub mod write;

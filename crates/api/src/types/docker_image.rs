@@ -17,6 +17,8 @@ mod created;
 mod fold;
 
 const KIND: &str = "DockerImage";
+/// Where servers of this API register the versions: a part of the error text that clients know.
+const SCHEME: &str = "pkg/image/apis/image/v1/conversion.go:22";
 
 /// The keys of version 1.0 and of version pre012.
 const KEYS: [(&str, &str); 11] = [
@@ -68,11 +70,11 @@ impl MetadataVersion {
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// The metadata is of a kind or version that nobody knows.
-    #[error("no kind {kind:?} is registered for version \"{GROUP}/{version}\"")]
+    #[error("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}")]
     Unregistered {
         /// The kind.
         kind: String,
-        /// The version.
+        /// The group and version.
         version: String,
     },
     /// The JSON is malformed or a value has the wrong type.
@@ -146,7 +148,11 @@ impl DockerImage {
         let (kind, api_version) = (header("kind"), header("apiVersion"));
         let unregistered = |version: &str| MetadataError::Unregistered {
             kind: if kind.is_empty() { KIND } else { kind }.to_owned(),
-            version: version.to_owned(),
+            version: if version.contains('/') {
+                version.to_owned()
+            } else {
+                format!("{GROUP}/{version}")
+            },
         };
         let written_as = written_as.ok_or_else(|| unregistered(version))?;
         let read_as = if api_version.is_empty() {

@@ -6,6 +6,7 @@ use super::metadata::{self, NameRule, Scope};
 use super::tag::tag_reference;
 use crate::allowed_registries::AllowedRegistries;
 use crate::field::{FieldError, Path};
+use crate::names::StreamTag;
 use crate::types::ImageTag;
 
 /// What is wrong with an image tag that is created.
@@ -52,11 +53,8 @@ fn spec(object: &ImageTag, accepted: &Accepted<'_>) -> Vec<FieldError> {
     };
     let path = Path::root("spec");
     let mut errors = Vec::new();
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    if name
-        .split_once(':')
-        .is_none_or(|(_, of_object)| of_object != tag.name)
-    {
+    let name = StreamTag::split(object.metadata.name.as_deref().unwrap_or_default());
+    if !name.has_tag || name.tag != tag.name {
         let detail = "must match image tag name";
         errors.push(FieldError::invalid(
             &path.child("name"),
@@ -101,6 +99,7 @@ mod tests {
             |name: &str| format!("spec.name: Invalid value: \"{name}\": must match image tag name");
         for (name, spec, expected) in [
             ("foo:bar", docker("a/b"), None),
+            ("foo:", json!({"name": "latest"}), None),
             (
                 "foo:bar",
                 Value::Null,

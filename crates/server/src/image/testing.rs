@@ -16,7 +16,6 @@ use imagestream_apiserver::authn::user::MASTERS;
 use imagestream_apiserver::dispatch::Dispatcher;
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::form::{Form, Plain};
-use imagestream_apiserver::kind::{Kind, Resource};
 use imagestream_apiserver::rbac::policy::Origin;
 use imagestream_apiserver::rbac::{Authorizer, Policy, load};
 use imagestream_apiserver::request_info::RequestInfo;
@@ -29,32 +28,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::image_streams;
+use super::{image_streams, images};
 use crate::config::{content_source_policy, image_config, mirror_sets};
 use crate::context::Context;
 use crate::core::{events, limit_ranges, namespaces, resource_quotas, secrets};
 use crate::rbac::roles;
-use crate::schema;
-
-static IMAGE: Kind = Kind {
-    group: GROUP,
-    version: "v1",
-    kind: "Image",
-    schema: &schema::image::IMAGE,
-    package: "image",
-    description: "",
-};
-
-static IMAGES: Resource = Resource {
-    kind: &IMAGE,
-    plural: "images",
-    subresource: "",
-    singular: "image",
-    list_kind: "ImageList",
-    short_names: &[],
-    categories: &[],
-    namespaced: false,
-};
 
 /// What a test decides about its server.
 pub(crate) struct Options {
@@ -111,7 +89,7 @@ impl TestServer {
             import_timeout: Duration::from_secs(30),
             streams: objects(image_streams::form(options.hosts.clone(), mode)),
             hosts: options.hosts,
-            images: objects(Arc::new(Plain(&IMAGES))),
+            images: objects(images::form()),
             namespaces: objects(namespaces::form()),
             secrets: objects(Arc::new(Plain(&secrets::SECRETS))),
             limit_ranges: objects(limit_ranges::form()),

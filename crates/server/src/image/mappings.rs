@@ -1,0 +1,228 @@
+//! `imagestreammappings`: records an image that was pushed to a registry in a stream. The image and the stream that
+//! points at it are written in one transaction.
+
+use std::sync::Arc;
+
+use imagestream_api::field;
+use imagestream_api::limits;
+use imagestream_api::stream::push;
+use imagestream_api::stream::write::status_update;
+use imagestream_api::types::{GROUP, Image, ImageStream, ImageStreamMapping, Status, Time, Typed};
+use imagestream_api::validation;
+use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
+use imagestream_apiserver::errors;
+use imagestream_apiserver::kind::{Kind, Resource, Verb};
+use imagestream_apiserver::metadata;
+use imagestream_apiserver::options::WriteOptions;
+use imagestream_apiserver::storage::failed;
+use imagestream_import::fill;
+use imagestream_store::{Precondition, StoreError, Write};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::images::new_image;
+use super::limits::of_namespace;
+use super::stream_write::{complete, finish, identify, to_value, typed};
+use super::tag_writer::{Subject, TagWriter, turn};
+use crate::context::Context;
+use crate::schema;
+
+/// How often a push is recorded again in what others made of the stream.
+const ATTEMPTS: usize = 10;
+
+static IMAGE_STREAM_MAPPING: Kind = Kind {
+    group: GROUP,
+    version: "v1",
+    kind: "ImageStreamMapping",
+    schema: &schema::image::IMAGE_STREAM_MAPPING,
+    package: "image",
+    description: "ImageStreamMapping represents a mapping from a single image stream tag to a container image as \
+                  well as the reference to the container image stream the image came from. This resource is used by \
+                  privileged integrators to create an image resource and to associate it with an image stream in the \
+                  status tags field.",
+};
+
+/// `imagestreammappings`
+pub static IMAGE_STREAM_MAPPINGS: Resource = Resource {
+    kind: &IMAGE_STREAM_MAPPING,
+    plural: "imagestreammappings",
+    subresource: "",
+    singular: "imagestreammapping",
+    list_kind: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+};
+
+/// The endpoint of a server.
+#[must_use]
+pub fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
+    Arc::new(Mappings {
+        context: Arc::clone(context),
+    })
+}
+
+struct Mappings {
+    context: Arc<Context>,
+}
+
+impl Mappings {
+    async fn create_one(
+        &self,
+        request: &Request,
+        object: Value,
+        options: WriteOptions,
+    ) -> Result<Outcome, Box<Status>> {
+        metadata::refuse_generated_name(&object)?;
+        let mut mapping: ImageStreamMapping = typed(object)?;
+        let name = mapping.metadata.name.clone().unwrap_or_default();
+        let namespace = &request.info.namespace;
+        push::complete(
+            &mut mapping.image,
+            namespace,
+            &name,
+            self.context.hosts.internal(),
+        );
+        let problems = validation::image_stream_mapping(&mapping);
+        if !problems.is_empty() {
+            return Err(Box::new(field::invalid("ImageStreamMapping", &name, &problems)));
+        }
+        self.check_size(request, &name, &mapping.image).await?;
+        let writer = TagWriter {
+            context: &self.context,
+            request,
+            dry_run: options.dry_run,
+        };
+        self.record(&writer, &name, &mapping).await?;
+        Ok(Outcome::Status(Box::new(Status {
+            code: Some(201),
+            ..errors::success(None)
+        })))
+    }
+
+    /// Refuses an image that is larger than images in its namespace may be.
+    async fn check_size(&self, request: &Request, name: &str, image: &Image) -> Result<(), Box<Status>> {
+        let limits = of_namespace(&self.context, &request.info.namespace).await?;
+        if !limits::limit_images(&limits) {
+            return Ok(());
+        }
+        let mut image = image.clone();
+        let forbidden = |why: String| {
+            Box::new(errors::forbidden(
+                IMAGE_STREAM_MAPPINGS.group_resource(),
+                name,
+                why,
+            ))
+        };
+        fill::fill(&mut image, &Time(request.now)).map_err(|error| forbidden(error.to_string()))?;
+        match limits::image_violation(image.docker_image_metadata.size, &limits) {
+            Some(violation) => Err(forbidden(violation)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes image and stream. If others write the stream meanwhile the push is recorded in what they made of it,
+    /// unless they moved the tag.
+    async fn record(
+        &self,
+        writer: &TagWriter<'_>,
+        name: &str,
+        mapping: &ImageStreamMapping,
+    ) -> Result<(), Box<Status>> {
+        let _turn = turn(&writer.request.info.namespace, name).await;
+        let mut before: Option<ImageStream> = None;
+        for _ in 0..ATTEMPTS {
+            let subject = writer.subject(name).await?.existing(&IMAGE_STREAM_MAPPINGS)?;
+            if let Some(before) = &before
+                && !push::is_undisturbed(before, &subject.stream, &mapping.tag)
+            {
+                let resource = IMAGE_STREAM_MAPPINGS.group_resource();
+                return Err(errors::conflict(resource, name, errors::MODIFIED).into());
+            }
+            let push = self.push(writer, &subject, mapping).await?;
+            if writer.dry_run || push.writes.is_empty() {
+                return Ok(());
+            }
+            match self.context.store.commit(&push.preconditions, &push.writes).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict { .. }) => before = Some(subject.stream),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(errors::untyped("timed out waiting for the condition").into())
+    }
+
+    /// What recording the push in a stream takes: the image, unless it exists, and the stream, unless the tag points at
+    /// the image already.
+    async fn push(
+        &self,
+        writer: &TagWriter<'_>,
+        subject: &Subject,
+        mapping: &ImageStreamMapping,
+    ) -> Result<Push, Box<Status>> {
+        let (images, streams) = (&self.context.images, &self.context.streams);
+        let mut push = Push::default();
+        images.ready().await?;
+        let image_name = mapping.image.metadata.name.as_deref().unwrap_or_default();
+        let existed = images.contains("", image_name);
+        if !existed {
+            let image = new_image(created(mapping.image.clone(), writer.request), &writer.now())?;
+            let write = images.put(&complete(&image)?)?;
+            push.add(Precondition::Absent(write.key().to_owned()), write);
+        }
+        let event = push::event(&subject.stream, &mapping.image, existed, &writer.now());
+        let mut edited = subject.stream.clone();
+        if push::record(&mut edited, &mapping.tag, event) {
+            let resolved = status_update(edited, subject.stream.clone());
+            let stream = finish(&self.context, resolved).await?;
+            let write = streams.put(&to_value(&stream)?)?;
+            let unchanged = Precondition::ModRevision(write.key().to_owned(), subject.revision());
+            push.add(unchanged, write);
+        }
+        Ok(push)
+    }
+}
+
+/// One transaction.
+#[derive(Default)]
+struct Push {
+    preconditions: Vec<Precondition>,
+    writes: Vec<Write>,
+}
+
+impl Push {
+    fn add(&mut self, precondition: Precondition, write: Write) {
+        self.preconditions.push(precondition);
+        self.writes.push(write);
+    }
+}
+
+/// An image inside of a mapping as one that is created: what only a server can say is not the client's.
+fn created(mut image: Image, request: &Request) -> Image {
+    let metadata = &mut image.metadata;
+    metadata.resource_version = None;
+    metadata.deletion_timestamp = None;
+    metadata.deletion_grace_period_seconds = None;
+    metadata.self_link = None;
+    identify(metadata, request.now);
+    image
+}
+
+impl Endpoint for Mappings {
+    fn resource(&self) -> &'static Resource {
+        &IMAGE_STREAM_MAPPINGS
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::Create]
+    }
+
+    fn normalise(&self, object: Value) -> Result<Value, String> {
+        let mapping = ImageStreamMapping::deserialize(object).map_err(|error| error.to_string())?;
+        serde_json::to_value(Typed::new(&mapping)).map_err(|error| error.to_string())
+    }
+
+    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+        Box::pin(self.create_one(request, object, options))
+    }
+}
