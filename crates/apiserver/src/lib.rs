@@ -25,17 +25,18 @@ pub mod metadata;
 pub mod negotiation;
 pub mod openapi;
 pub mod options;
+pub mod ordered;
 pub mod patch;
 pub mod pki;
 pub mod protobuf;
 pub mod rbac;
 pub mod request_info;
 pub mod respond;
+#[cfg(test)]
+mod samples;
 pub mod schema;
 pub mod selectors;
 pub mod serve;
 pub mod storage;
 pub mod stored;
 pub mod strategy;
-#[cfg(test)]
-mod samples;

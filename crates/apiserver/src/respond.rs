@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::endpoint::{Endpoint, Object, ObjectList, Outcome, Request};
 use crate::errors;
 use crate::negotiation::{Accepted, Encoding, Shape, is_pretty, negotiate};
+use crate::ordered::Ordered;
 
 mod table;
 mod watch;
@@ -243,7 +244,7 @@ fn write_item(out: &mut Vec<u8>, item: Object) {
         Object::Encoded(encoded) => encoded.write_item(out),
         // A value that came from JSON can be written as JSON.
         Object::Value(value) => {
-            let _ = serde_json::to_writer(out, &untyped(value));
+            let _ = serde_json::to_writer(out, &Ordered(&untyped(value)));
         }
     }
 }
@@ -266,9 +267,9 @@ fn whole(code: StatusCode, value: &Value, accepted: Accepted, head: &Parts) -> R
         Encoding::Yaml => serde_saphyr::to_string(value).unwrap_or_default().into_bytes(),
         Encoding::Json => {
             let written = if pretty(accepted, head) {
-                serde_json::to_vec_pretty(value)
+                serde_json::to_vec_pretty(&Ordered(value))
             } else {
-                serde_json::to_vec(value)
+                serde_json::to_vec(&Ordered(value))
             };
             let mut bytes = written.unwrap_or_default();
             bytes.push(b'\n');

@@ -128,4 +128,3 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
-

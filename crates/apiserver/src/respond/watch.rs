@@ -12,6 +12,7 @@ use super::table::Tables;
 use super::{ResponseBody, partial, response, streamed};
 use crate::endpoint::{Endpoint, Object, Request, WatchEvent, WatchEvents};
 use crate::negotiation::{Accepted, Encoding, Shape};
+use crate::ordered::Ordered;
 
 pub(super) fn respond(
     endpoint: &Arc<dyn Endpoint>,
@@ -71,7 +72,7 @@ fn write_event(line: &mut Vec<u8>, name: &str, object: Option<Object>) {
         Some(Object::Encoded(encoded)) => encoded.write_object(line),
         // A value that came from JSON can be written as JSON.
         Some(Object::Value(value)) => {
-            let _ = serde_json::to_writer(&mut *line, &value);
+            let _ = serde_json::to_writer(&mut *line, &Ordered(&value));
         }
         None => line.extend_from_slice(Value::Null.to_string().as_bytes()),
     }

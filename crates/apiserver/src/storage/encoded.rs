@@ -9,9 +9,12 @@ use serde_json::{Map, Value};
 use super::Stored;
 use crate::errors;
 use crate::kind::Kind;
+use crate::ordered::{Ordered, sorted};
 
 /// How every stored object begins.
 const START: &[u8] = b"{\"metadata\":{";
+/// Before what the resource version is written.
+const UID: &[u8] = b"\"uid\":";
 
 /// A stored object that has not been decoded.
 #[derive(Debug, Clone)]
@@ -77,8 +80,14 @@ impl Encoded {
     }
 
     fn write_rest(&self, out: &mut Vec<u8>) {
-        let rest = self.bytes.strip_prefix(START).unwrap_or(b"}}");
-        let _ = write!(out, "\"metadata\":{{\"resourceVersion\":\"{}\"", self.revision);
+        // Only the name and the namespace, which are texts, come before the uid.
+        let is_head = |place: &usize| !self.bytes[START.len()..*place].contains(&b'{');
+        let place = memchr::memmem::find(&self.bytes, UID)
+            .filter(is_head)
+            .unwrap_or(START.len());
+        let (head, rest) = self.bytes.split_at(place);
+        out.extend_from_slice(head.strip_prefix(b"{").unwrap_or_default());
+        let _ = write!(out, "\"resourceVersion\":\"{}\"", self.revision);
         if !rest.starts_with(b"}") {
             out.push(b',');
         }
@@ -119,22 +128,22 @@ pub fn encode(object: &Value) -> Result<Bytes, Box<Status>> {
         .get("metadata")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
-    for (name, value) in metadata {
+    for (name, value) in sorted(metadata) {
         if name != "resourceVersion" {
             let _ = write!(out, "{separator}");
             serde_json::to_writer(&mut out, name).map_err(failed)?;
             out.push(b':');
-            serde_json::to_writer(&mut out, value).map_err(failed)?;
+            serde_json::to_writer(&mut out, &Ordered(value)).map_err(failed)?;
             separator = ",";
         }
     }
     out.push(b'}');
-    for (name, value) in object.as_object().unwrap_or(&empty) {
-        if !matches!(name.as_str(), "metadata" | "kind" | "apiVersion") {
+    for (name, value) in sorted(object.as_object().unwrap_or(&empty)) {
+        if !matches!(name, "metadata" | "kind" | "apiVersion") {
             out.push(b',');
             serde_json::to_writer(&mut out, name).map_err(failed)?;
             out.push(b':');
-            serde_json::to_writer(&mut out, value).map_err(failed)?;
+            serde_json::to_writer(&mut out, &Ordered(value)).map_err(failed)?;
         }
     }
     out.push(b'}');
