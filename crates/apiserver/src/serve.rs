@@ -22,6 +22,7 @@ mod exchange;
 mod health;
 mod limits;
 mod metrics;
+mod open_files;
 mod options;
 mod patience;
 mod service;
@@ -85,7 +86,7 @@ async fn accept_all(
     connections: &TaskTracker,
     cut: &CancellationToken,
 ) {
-    let most = service.options.max_connections.min(Semaphore::MAX_PERMITS);
+    let most = open_files::connections(service.options.max_connections).min(Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(most));
     loop {
         let stream = accept(listener).await;
@@ -128,3 +129,6 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,7 @@ pub(super) async fn serve(
             // That is what `Patient` does, which tells heads from silence.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD)
+            .max_header_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .serve_connection(io, answers);
         run(connection, shutdown.begun(), cut).await
