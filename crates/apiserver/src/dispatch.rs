@@ -94,7 +94,12 @@ impl Dispatcher {
     async fn resource(&self, request: &Arc<Request>, head: &Parts, body: &Bytes) -> Answer {
         let endpoint = route::find(&self.api, &request.info)?;
         let verb = route::verb(&request.info, &head.method)?;
-        if !endpoint.verbs().contains(&verb) {
+        let has = |verb| endpoint.verbs().contains(&verb);
+        if verb == Verb::Watch && !has(verb) && has(Verb::List) {
+            let resource = endpoint.resource().group_resource();
+            return Err(errors::method_not_supported(resource, "watch").into());
+        }
+        if !has(verb) {
             return Err(errors::method_not_allowed().into());
         }
         let accepted = negotiate(header(head, ACCEPT), |shape| match shape {

@@ -152,11 +152,17 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_string<E>(self, value: String) -> Result<Value, E> {
         match self.schema {
+            Schema::Bytes => {
+                if let Some(offset) = not_base64(&value) {
+                    let message = format!("illegal base64 data at input byte {offset}");
+                    self.findings.mismatch.get_or_insert(message);
+                }
+                Ok(Value::String(value))
+            }
             Schema::Raw
             | Schema::FieldsV1
             | Schema::Untyped
             | Schema::Text(_)
-            | Schema::Bytes
             | Schema::Time
             | Schema::MicroTime
             | Schema::Quantity => Ok(Value::String(value)),
@@ -240,6 +246,18 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
         Ok(Value::Object(map))
     }
+}
+
+/// Where a text stops being padded base64 of the standard alphabet, if it does. Line breaks are no part of it.
+fn not_base64(text: &str) -> Option<usize> {
+    use base64::Engine;
+    let compact: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let error = base64::engine::general_purpose::STANDARD.decode(&compact).err()?;
+    Some(match error {
+        base64::DecodeError::InvalidByte(offset, _)
+        | base64::DecodeError::InvalidLastSymbol { offset, .. } => offset,
+        _ => compact.len(),
+    })
 }
 
 /// In lists and maps `null` keeps its place and stands for the empty value of the type.

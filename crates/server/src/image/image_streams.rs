@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use imagestream_api::defaults::{self, ImportMode};
 use imagestream_api::stream::repository::{RegistryHosts, fill_in};
 use imagestream_api::stream::write::Write;
-use imagestream_api::types::{GROUP, ImageStream, Typed};
+use imagestream_api::types::{GROUP, ImageStream, ObjectMeta, Typed};
 use imagestream_apiserver::endpoint::{Endpoint, Pending, Request};
 use imagestream_apiserver::form::Form;
 use imagestream_apiserver::kind::{Column, Kind, Resource};
@@ -91,7 +91,14 @@ impl Form for StreamForm {
     }
 
     fn empty(&self) -> Value {
-        json!(ImageStream::default())
+        // What has no namespace is shown in this one.
+        json!(ImageStream {
+            metadata: ObjectMeta {
+                namespace: Some("default".into()),
+                ..ObjectMeta::default()
+            },
+            ..ImageStream::default()
+        })
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Recording<'a> {
 pub(super) struct Recorded {
     /// The stream as it is now.
     pub(super) stream: ImageStream,
-    /// The images of the results: those that were created as they are stored, others as they were built.
+    /// The images of the results: those that were created as they are stored, others as they would have been.
     pub(super) images: Vec<Image>,
 }
 
@@ -325,13 +325,12 @@ impl NewImages {
 
     /// The images as the answer shows them.
     fn shown(&self) -> Vec<Image> {
-        let shown = self.0.iter().map(|image| match image.created {
-            None => image.built.clone(),
-            Some(revision) => {
-                let mut created = image.identified.clone();
-                created.metadata.resource_version = revision.map(|revision| revision.to_string());
-                created
-            }
+        let shown = self.0.iter().map(|image| {
+            let mut shown = image.identified.clone();
+            // One that existed is shown as it would have been created, which only lacks a version.
+            let created = image.created.flatten();
+            shown.metadata.resource_version = created.map(|revision| revision.to_string());
+            shown
         });
         shown.collect()
     }
