@@ -5,6 +5,7 @@ pub mod admission;
 pub mod config;
 pub mod context;
 pub mod core;
+mod data_dir;
 pub mod image;
 mod open;
 mod pending_schema;

@@ -1,6 +1,7 @@
 //! Opens the store and the objects of every kind in it.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imagestream_api::allowed_registries::AllowedRegistries;
@@ -16,12 +17,11 @@ use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::context::Context;
 use crate::core::seal::SecretSeal;
+use crate::data_dir::DataDir;
 use crate::settings::{ImportSettings, Settings, Storage};
 use crate::start::StartError;
 use crate::{config, core, image, rbac};
 
-/// Where the SQLite store is in the data directory.
-pub(crate) const STORE_DIRECTORY: &str = "store";
 /// Largest file of certificates that is read, in bytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
@@ -37,14 +37,11 @@ pub(crate) enum Opened {
 
 impl Opened {
     /// Opens the store.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, StartError> {
+    pub(crate) async fn open(settings: &Settings, data: &DataDir) -> Result<Self, StartError> {
         match &settings.storage {
-            Storage::Sqlite => {
-                let directory = settings.data_dir.join(STORE_DIRECTORY);
-                Ok(Self::Sqlite(
-                    SqliteStore::open(directory, SqliteOptions::default()).await?,
-                ))
-            }
+            Storage::Sqlite => Ok(Self::Sqlite(
+                SqliteStore::open(data.store(), SqliteOptions::default()).await?,
+            )),
             Storage::Etcd {
                 endpoints,
                 ca_file,
@@ -54,11 +51,12 @@ impl Opened {
             } => {
                 let mut options = EtcdOptions::new(endpoints.iter().cloned());
                 options.key_prefix.clone_from(prefix);
-                options.ca_pem = ca_file.as_deref().map(read_pem).transpose()?;
-                options.client_identity_pem = match (cert_file, key_file) {
-                    (Some(certificate), Some(key)) => Some((read_pem(certificate)?, read_pem(key)?)),
-                    _ => None,
+                let read = |name, path: &Option<PathBuf>| {
+                    path.as_deref().map(|path| read_pem(name, path)).transpose()
                 };
+                options.ca_pem = read("storage.caFile", ca_file)?;
+                let certificate = read("storage.certFile", cert_file)?;
+                options.client_identity_pem = certificate.zip(read("storage.keyFile", key_file)?);
                 Ok(Self::Etcd(EtcdStore::connect(options).await?))
             }
         }
@@ -79,17 +77,19 @@ impl Opened {
     }
 }
 
-/// Reads a file of certificates or keys.
-pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, StartError> {
-    use std::io::Read;
-    let failed = |source| StartError::File {
-        path: path.to_owned(),
-        source,
+/// Reads a file of certificates or keys that a setting names.
+fn read_pem(setting: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
+    let wrong = |problem: &dyn std::fmt::Display| StartError::Setting {
+        name: setting,
+        problem: format!("{}: {problem}", path.display()),
     };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut bytes))
-        .map_err(failed)?;
+        .and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| wrong(&error))?;
+    if bytes.len() as u64 > MAX_PEM_BYTES {
+        return Err(wrong(&format!("it is larger than {MAX_PEM_BYTES} bytes")));
+    }
     Ok(bytes)
 }
 
@@ -118,16 +118,23 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
                     problem: error.to_string(),
                 })?;
     }
-    let host_credentials =
-        LocalConfig::load(import.auth_file.as_deref()).map_err(|error| StartError::Setting {
-            name: "import.authFile",
-            problem: error.to_string(),
-        })?;
+    // Everyone who may import imports with these, so they must be meant: whoever starts the server has not lent out
+    // their own Docker configuration by that.
+    let host_credentials = match import.auth_file.as_deref() {
+        None => None,
+        Some(path) => {
+            let config = LocalConfig::load(Some(path)).map_err(|error| StartError::Setting {
+                name: "import.authFile",
+                problem: error.to_string(),
+            })?;
+            Some(Arc::new(config))
+        }
+    };
     Ok(Context {
         store: Arc::clone(store),
         authorizer: Arc::new(Authorizer::new(Policy::new())),
         engine: engine(import)?,
-        host_credentials: Some(Arc::new(host_credentials)),
+        host_credentials,
         hosts: settings.hosts.clone(),
         allowed_registries,
         import_mode: import.mode,
@@ -158,7 +165,11 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
 
 fn engine(import: &ImportSettings) -> Result<Engine, StartError> {
     let mut options = ClientOptions {
-        trusted_ca_pem: import.trusted_ca_file.as_deref().map(read_pem).transpose()?,
+        trusted_ca_pem: import
+            .trusted_ca_file
+            .as_deref()
+            .map(|path| read_pem("import.trustedCAFile", path))
+            .transpose()?,
         ..ClientOptions::default()
     };
     if let Some(limit) = import.max_in_flight_per_host {

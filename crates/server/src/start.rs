@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::context::Context;
 use crate::core::seal::SealError;
+use crate::data_dir::DataDir;
 use crate::image;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
@@ -33,10 +33,6 @@ use crate::surroundings::Surroundings;
 
 /// The version of Kubernetes' API machinery whose behaviour clients see.
 const API_MINOR: &str = "34";
-/// Where certificates and keys are in the data directory.
-const PKI_DIRECTORY: &str = "pki";
-/// The file for `kubectl` in the data directory.
-const KUBECONFIG: &str = "admin.kubeconfig";
 
 /// Why a server does not start. Nothing that was there before is changed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +44,14 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Another server has the data directory.
+    #[error("{} is in use by another server{}", path.display(), process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process id of that server, if it can be told.
+        process: Option<u32>,
     },
     /// A setting makes no sense.
     #[error("{name}: {problem}")]
@@ -88,6 +92,16 @@ pub enum StartError {
     Prepare(Box<Status>),
 }
 
+impl StartError {
+    pub(crate) fn file(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::File {
+            path: path.clone(),
+            source,
+        }
+    }
+}
+
 /// A server that listens, and answers once [`Server::run`] is polled.
 pub struct Server {
     url: String,
@@ -96,6 +110,7 @@ pub struct Server {
     service: Arc<ApiService>,
     tasks: Vec<futures::future::BoxFuture<'static, ()>>,
     opened: Opened,
+    data: DataDir,
 }
 
 /// Opens everything and listens. `admin.kubeconfig` is written last, with the port that was bound.
@@ -103,21 +118,22 @@ pub struct Server {
 /// # Errors
 /// What keeps the server from starting.
 pub async fn start(settings: Settings) -> Result<Server, StartError> {
-    make_directory(&settings.data_dir)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| StartError::Listen {
-            address: settings.listen,
-            source,
-        })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen {
+    let data = DataDir::open(&settings.data_dir)?;
+    let unheard = |source| StartError::Listen {
         address: settings.listen,
         source,
-    })?;
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(unheard)?;
+    let address = listener.local_addr().map_err(unheard)?;
 
-    let opened = Opened::open(&settings).await?;
-    let store = opened.store();
-    let context = Arc::new(open::context(&settings, &store).await?);
+    // Keys are made while the store opens: both wait for the disk.
+    let directory = data.pki();
+    let pki = tokio::task::spawn_blocking(move || {
+        let names = pki::serving_names(address.ip(), pki::hostname().as_deref());
+        Pki::open(&directory, &names, Timestamp::now())
+    });
+    let opened = Opened::open(&settings, &data).await?;
+    let context = Arc::new(open::context(&settings, &opened.store()).await?);
     load_roles(&settings, &context)?;
     let kinds = context.kinds();
     try_join_all(kinds.iter().map(|objects| objects.ready()))
@@ -133,19 +149,18 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         api: Api::new(endpoints),
         admission: surroundings.admission,
     });
-
-    let names = pki::serving_names(address.ip(), pki::hostname().as_deref());
-    let pki = Pki::open(&settings.data_dir.join(PKI_DIRECTORY), &names, Timestamp::now())?;
-    let tls = Arc::new(tls(&settings, &pki)?);
     let service = service(&settings, &context, dispatcher)?;
-
     let mut tasks = surroundings.tasks;
     tasks.push(Box::pin(garbage::collect(kinds)));
 
+    let pki = pki
+        .await
+        .map_err(|error| StartError::file(&data.pki())(io::Error::other(error)))??;
+    let tls = Arc::new(tls(&settings, &pki)?);
     let url = kubeconfig::server_url(address);
-    let path = settings.data_dir.join(KUBECONFIG);
+    let path = data.kubeconfig();
     let content = kubeconfig::render("imagestream", &url, &pki.ca_certificate, &pki.admin);
-    kubeconfig::write(&path, &content).map_err(|source| StartError::File { path, source })?;
+    kubeconfig::write(&path, &content).map_err(StartError::file(&path))?;
     Ok(Server {
         url,
         listener,
@@ -153,6 +168,7 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         service: Arc::new(service),
         tasks,
         opened,
+        data,
     })
 }
 
@@ -174,6 +190,7 @@ impl Server {
             service,
             tasks,
             opened,
+            data,
             ..
         } = self;
         let tasks = tokio::spawn(async move {
@@ -182,37 +199,16 @@ impl Server {
         let result = serve::serve(listener, tls, service, shutdown).await;
         tasks.abort();
         opened.close().await;
+        drop(data);
         result
     }
 }
 
-/// Makes the data directory for its owner alone; one that is there is left as it is.
-fn make_directory(path: &Path) -> Result<(), StartError> {
-    let failed = |source| StartError::File {
-        path: path.to_owned(),
-        source,
-    };
-    if !path.exists() {
-        return std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed);
-    }
-    let metadata = path.metadata().map_err(failed)?;
-    if !metadata.is_dir() {
-        return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
-    }
-    if metadata.permissions().mode() & 0o022 != 0 {
-        tracing::warn!(path = %path.display(), "other users may write to the data directory");
-    }
-    Ok(())
-}
-
-fn read(path: &Path) -> Result<String, StartError> {
-    std::fs::read_to_string(path).map_err(|source| StartError::File {
-        path: path.to_owned(),
-        source,
+/// Reads a file that a setting names.
+fn read(setting: &'static str, path: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|error| StartError::Setting {
+        name: setting,
+        problem: format!("{}: {error}", path.display()),
     })
 }
 
@@ -221,8 +217,9 @@ fn load_roles(settings: &Settings, context: &Context) -> Result<(), StartError> 
     let Some(path) = &settings.rbac_file else {
         return Ok(());
     };
-    let objects = load(&read(path)?).map_err(|error| StartError::Setting {
-        name: "authorization.rbacFile",
+    const SETTING: &str = "authorization.rbacFile";
+    let objects = load(&read(SETTING, path)?).map_err(|error| StartError::Setting {
+        name: SETTING,
         problem: format!("{}: {error}", path.display()),
     })?;
     context.authorizer.update(|policy| {
@@ -236,7 +233,12 @@ fn load_roles(settings: &Settings, context: &Context) -> Result<(), StartError> 
 fn tls(settings: &Settings, pki: &Pki) -> Result<rustls::ServerConfig, StartError> {
     let mut authorities = serve::certificates(&pki.ca_certificate)?;
     if let Some(path) = &settings.client_ca_file {
-        authorities.extend(serve::certificates(&read(path)?)?);
+        const SETTING: &str = "authentication.clientCAFile";
+        let added = serve::certificates(&read(SETTING, path)?).map_err(|error| StartError::Setting {
+            name: SETTING,
+            problem: format!("{}: {error}", path.display()),
+        })?;
+        authorities.extend(added);
     }
     Ok(serve::tls_config(&pki.serving, &authorities)?)
 }
@@ -246,11 +248,12 @@ fn service(
     context: &Arc<Context>,
     dispatcher: Arc<Dispatcher>,
 ) -> Result<ApiService, StartError> {
+    const TOKENS: &str = "authentication.tokenAuthFile";
     let tokens = match &settings.token_auth_file {
         None => None,
         Some(path) => Some(
-            TokenFile::parse(&read(path)?).map_err(|error| StartError::Setting {
-                name: "authentication.tokenAuthFile",
+            TokenFile::parse(&read(TOKENS, path)?).map_err(|error| StartError::Setting {
+                name: TOKENS,
                 problem: format!("{}: {error}", path.display()),
             })?,
         ),
@@ -258,9 +261,9 @@ fn service(
     let audit = match &settings.audit_log_file {
         None => None,
         Some(path) if path.as_os_str() == "-" => Some(AuditSink::new(io::stdout())),
-        Some(path) => Some(AuditSink::open(path).map_err(|source| StartError::File {
-            path: path.clone(),
-            source,
+        Some(path) => Some(AuditSink::open(path).map_err(|error| StartError::Setting {
+            name: "audit.logFile",
+            problem: format!("{}: {error}", path.display()),
         })?),
     };
     let options = ServeOptions {

@@ -19,14 +19,14 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 
+use crate::data_dir::SECRET_KEY;
+
 /// The length of a key in bytes.
 const KEY_LENGTH: usize = 32;
 /// The form of sealed values.
 const VERSION: u8 = 1;
 const KEY_ID_LENGTH: usize = 4;
 const HEAD_LENGTH: usize = 1 + KEY_ID_LENGTH + NONCE_LEN;
-/// The key file in the data directory, where no other is configured.
-const FILE_NAME: &str = "secret.key";
 /// Where a store keeps what only the right key opens.
 const CHECK_KEY: &str = "/imagestream/secret-key-check";
 const CHECK_TEXT: &[u8] = b"secrets of this store are sealed with this key";
@@ -90,7 +90,7 @@ impl SecretSeal {
         key_file: Option<&Path>,
     ) -> Result<Self, SealError> {
         let is_new = store.get(CHECK_KEY, None).await?.is_none();
-        let path = key_file.map_or_else(|| data_dir.join(FILE_NAME), Path::to_owned);
+        let path = key_file.map_or_else(|| data_dir.join(SECRET_KEY), Path::to_owned);
         let key = match read_key(&path)? {
             Some(key) => key,
             None if !is_new => return Err(SealError::Missing(path)),
@@ -315,7 +315,7 @@ mod tests {
         let data_dir = directory.path();
         let store = store(data_dir).await;
         let first = SecretSeal::open(&store, data_dir, None).await.unwrap();
-        let path = data_dir.join(FILE_NAME);
+        let path = data_dir.join(SECRET_KEY);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let sealed = first.seal("/k", b"x").unwrap();
         let second = SecretSeal::open(&store, data_dir, None).await.unwrap();
@@ -350,7 +350,7 @@ mod tests {
              or name the file that holds the key"
         );
         assert!(
-            !data_dir.join(FILE_NAME).exists(),
+            !data_dir.join(SECRET_KEY).exists(),
             "no new key hides that the old one is gone"
         );
         fs::write(&path, [8; KEY_LENGTH]).unwrap();
