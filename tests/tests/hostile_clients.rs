@@ -488,6 +488,7 @@ async fn ask(mut stream: TlsStream<TcpStream>) -> TlsStream<TcpStream> {
         .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
+    stream.flush().await.unwrap();
     let mut answer = [0; 4096];
     let mut read = 0;
     // The whole answer: its head, and `ok`.

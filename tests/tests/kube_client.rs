@@ -38,6 +38,7 @@ struct StreamSpec {
 #[serde(rename_all = "camelCase")]
 struct TagReference {
     name: String,
+    #[serde(default)]
     reference: bool,
     from: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
