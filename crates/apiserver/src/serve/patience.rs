@@ -13,6 +13,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::options::ServeOptions;
 
+/// How long a client that still sends may take to read what it was answered. To close at once would take the answer away
+/// from it ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6)).
+const LINGER: Duration = Duration::from_millis(500);
+
 /// What a connection is doing, told by its requests.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -103,6 +107,8 @@ pub(super) struct Patient<S> {
     activity: Arc<Activity>,
     reading: Timer,
     writing: Timer,
+    /// When to stop waiting for the client to close its side, after ours is closed.
+    closing: Option<(Instant, Timer)>,
 }
 
 impl<S> Patient<S> {
@@ -113,6 +119,7 @@ impl<S> Patient<S> {
             activity,
             reading: Timer::default(),
             writing: Timer::default(),
+            closing: None,
         }
     }
 
@@ -191,7 +198,7 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, result)
@@ -216,8 +223,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.timed(cx, result)
+        let this = &mut *self;
+        if this.closing.is_none() {
+            let result = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.timed(cx, result))?;
+        }
+        let (deadline, timer) = this
+            .closing
+            .get_or_insert_with(|| (Instant::now() + LINGER, Timer::default()));
+        if timer.poll(cx, *deadline).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut discarded = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut discarded);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                // The client has closed its side, or is gone.
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
@@ -310,5 +335,36 @@ mod tests {
             (error.kind(), start.elapsed().as_secs()),
             (io::ErrorKind::TimedOut, 20)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_still_sends_gets_to_read_its_answer() {
+        let (mut client, mut server, _activity) = connection(true);
+        let client = tokio::spawn(async move {
+            // More than the stream holds.
+            client.write_all(&[0; 1000]).await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            answer
+        });
+        server.write_all(b"too much").await.unwrap();
+        let start = Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(client.await.unwrap(), b"too much");
+        assert!(start.elapsed() < LINGER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_closes_its_side_is_left_soon() {
+        let (mut client, mut server, _activity) = connection(true);
+        let trickle = tokio::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SECOND / 100).await;
+            }
+        });
+        let start = Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(start.elapsed(), LINGER);
+        trickle.abort();
     }
 }
