@@ -1,10 +1,11 @@
 //! All resources that a server has, found by group, version and name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::decode::GroupVersionKind;
 use crate::endpoint::Endpoint;
+use crate::openapi::Documents;
 
 /// The endpoints of each version of each group.
 pub type Groups<'a> = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'a Arc<dyn Endpoint>>>>;
@@ -14,6 +15,8 @@ pub type Groups<'a> = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'a Arc<
 pub struct Api {
     endpoints: Vec<Arc<dyn Endpoint>>,
     index: HashMap<String, usize>,
+    /// Made when somebody asks for one.
+    documents: OnceLock<Documents>,
 }
 
 impl Api {
@@ -34,7 +37,11 @@ impl Api {
                 (of, position)
             })
             .collect();
-        Self { endpoints, index }
+        Self {
+            endpoints,
+            index,
+            documents: OnceLock::new(),
+        }
     }
 
     /// The endpoint of a resource; of a subresource if one is named.
@@ -48,6 +55,11 @@ impl Api {
     ) -> Option<&Arc<dyn Endpoint>> {
         let position = self.index.get(&path(group, version, plural, subresource))?;
         self.endpoints.get(*position)
+    }
+
+    /// The descriptions of them all.
+    pub(crate) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::new(self))
     }
 
     /// All of them, in the order in which they were given.
