@@ -18,15 +18,16 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
+    /// The beginning of a field that is so many bytes long.
+    fn length(&mut self, field: u64, bytes: usize) {
         self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-        self
+        self.varint(bytes as u64);
     }
 
-    fn message(self, field: u64, message: Self) -> Self {
-        self.bytes(field, &message.0)
+    fn message(mut self, field: u64, message: Self) -> Self {
+        self.length(field, message.0.len());
+        self.0.extend(message.0);
+        self
     }
 
     /// One message for each value.
@@ -34,8 +35,10 @@ impl Message {
         messages.fold(self, |written, message| written.message(field, message))
     }
 
-    fn string(self, field: u64, text: &str) -> Self {
-        self.bytes(field, text.as_bytes())
+    fn string(mut self, field: u64, text: &str) -> Self {
+        self.length(field, text.len());
+        self.0.extend_from_slice(text.as_bytes());
+        self
     }
 
     /// A member of an object that is a string, if it has it.

@@ -1,17 +1,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
-use http::Request;
 use futures::FutureExt;
+use http::Request;
 use http_body_util::BodyExt;
 
 use super::*;
 use crate::samples::api;
 
+/// The status, the body if it is JSON, and the head of an answer.
+type Answer = Result<(u16, Value, Response<()>), Box<Status>>;
+
 /// What is answered to a request with these headers.
-fn request(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> Option<Result<(u16, Value, Response<()>), Box<Status>>> {
+fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -8,6 +8,7 @@ use super::Act;
 use crate::openapi::definitions::Dialect;
 
 /// A parameter in the query or the path.
+#[derive(Clone, Copy)]
 pub(super) struct Parameter {
     name: &'static str,
     is_in_path: bool,
