@@ -66,6 +66,15 @@ impl Quantity {
         }
     }
 
+    /// One more.
+    #[must_use]
+    pub fn plus_one(self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_add(ONE).min(MAX),
+            ..self
+        }
+    }
+
     /// A number of bytes, written with binary suffixes.
     #[must_use]
     pub fn bytes(number: i64) -> Self {

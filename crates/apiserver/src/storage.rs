@@ -242,6 +242,15 @@ impl Objects {
         self.cache.get(&self.key(namespace, name)).is_some()
     }
 
+    /// How many objects there are in a namespace (all: empty).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn count(&self, namespace: &str) -> Result<usize, Box<Status>> {
+        self.ready().await?;
+        Ok(self.cache.list(&self.scope(namespace)).entries.len())
+    }
+
     /// The write that stores an object under its key.
     ///
     /// # Errors

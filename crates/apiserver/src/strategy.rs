@@ -66,6 +66,14 @@ pub trait Strategy: Send + Sync + 'static {
         true
     }
 
+    /// Whether a deleted object stays until somebody else takes it away, though no finalizer in its metadata holds it.
+    fn outlives_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Changes an object that stays for a while after its deletion; its metadata says so already.
+    fn mark_deleted(&self, _object: &mut Value) {}
+
     /// As [`Endpoint::columns`](crate::endpoint::Endpoint::columns).
     fn columns(&self) -> Option<&'static [Column]> {
         None

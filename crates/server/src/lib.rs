@@ -2,13 +2,14 @@
 //! `imagestream-apiserver`, and what a standalone server needs around them (namespaces, secrets, roles, policy).
 
 pub mod admission;
+mod age;
 pub mod config;
 pub mod context;
 pub mod core;
 mod data_dir;
 pub mod image;
 mod open;
-mod pending_schema;
+mod plain;
 pub mod rbac;
 pub mod schema;
 pub mod settings;

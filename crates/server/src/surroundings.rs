@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use imagestream_apiserver::admission::{Admission, AdmitAll};
+use imagestream_apiserver::admission::Admission;
 use imagestream_apiserver::endpoint::Endpoint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
+use crate::admission::Standalone;
 use crate::context::Context;
+use crate::core::quota::Quotas;
+use crate::{config, core};
 
 /// What [`start`](crate::start) puts beside the endpoints of images.
 pub struct Surroundings {
@@ -26,11 +29,14 @@ impl Surroundings {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn prepare(_context: &Arc<Context>) -> Result<Self, Box<Status>> {
+    pub async fn prepare(context: &Arc<Context>) -> Result<Self, Box<Status>> {
+        let quotas = Arc::new(Quotas::new(context));
+        let mut endpoints = core::endpoints(context, &quotas);
+        endpoints.extend(config::endpoints(context));
         Ok(Self {
-            endpoints: Vec::new(),
-            admission: Arc::new(AdmitAll),
-            tasks: Vec::new(),
+            endpoints,
+            admission: Arc::new(Standalone::new(context, &quotas)),
+            tasks: core::tasks(context, &quotas),
         })
     }
 }

@@ -41,6 +41,10 @@ pub enum NameRule {
     PathSegment,
     /// What can also be a component of a repository's name.
     Stream,
+    /// A DNS subdomain.
+    Subdomain,
+    /// A DNS label.
+    Label,
 }
 
 impl NameRule {
@@ -48,6 +52,8 @@ impl NameRule {
         match self {
             Self::PathSegment => names::path_segment(name, is_prefix),
             Self::Stream => names::stream(name, is_prefix),
+            Self::Subdomain => names::subdomain(&names::completed(name, is_prefix)),
+            Self::Label => names::namespace(&names::completed(name, is_prefix)),
         }
     }
 }

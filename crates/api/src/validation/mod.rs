@@ -20,6 +20,7 @@ pub use image_stream_tag::{image_stream_tag, image_stream_tag_update};
 pub use image_tag::{image_tag, image_tag_update};
 pub use import::{allowed, image_stream_import};
 pub use layers::image_stream_layers;
+pub use names::qualified as qualified_name;
 pub use signature::image_signature;
 
 use crate::field::Path;

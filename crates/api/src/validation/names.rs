@@ -2,6 +2,8 @@
 //!
 //! [1]: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 
+use std::borrow::Cow;
+
 /// The longest DNS label, label value and name part of a qualified name, in bytes.
 const LABEL_MAX: usize = 63;
 /// The longest DNS subdomain, in bytes.
@@ -48,7 +50,7 @@ pub(super) fn namespace(name: &str) -> Vec<String> {
 }
 
 /// What is wrong with a qualified name: a name after an optional domain and `/`.
-pub(super) fn qualified(name: &str) -> Vec<String> {
+pub fn qualified(name: &str) -> Vec<String> {
     const RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                         alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                         validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -102,7 +104,19 @@ pub(super) fn label_value(value: &str) -> Vec<String> {
     errors
 }
 
-fn subdomain(name: &str) -> Vec<String> {
+/// A prefix as if a name went on after its last dash; a name as it is.
+///
+/// As in Kubernetes, the byte before the dash goes, too, so that `a--` counts as `aa`.
+pub(super) fn completed(name: &str, is_prefix: bool) -> Cow<'_, str> {
+    let rest = name.strip_suffix('-').filter(|_| is_prefix);
+    match rest.and_then(|rest| rest.char_indices().next_back()) {
+        Some((last, _)) => Cow::Owned(format!("{}a", &name[..last])),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// What is wrong with a DNS subdomain.
+pub(super) fn subdomain(name: &str) -> Vec<String> {
     let mut errors = too_long(name, SUBDOMAIN_MAX);
     if !is_dns_subdomain(name) {
         errors.push(

@@ -39,8 +39,9 @@ impl Stored {
             self.strategy.prepare_delete(request, &stored.object).await?;
             let mut object = stored.object.clone();
             self.set_finalizers(&mut object, options);
-            if is_held(&object) {
+            if is_held(&object) || self.strategy.outlives_deletion(&object) {
                 metadata::mark_deleted(&mut object, request.now);
+                self.strategy.mark_deleted(&mut object);
                 if options.dry_run || object == stored.object {
                     return Ok(Outcome::ok(self.show(object)));
                 }

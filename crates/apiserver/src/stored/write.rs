@@ -104,7 +104,7 @@ impl Stored {
                 complete(&mut object, resource, Some(stored.revision));
                 return Ok(Outcome::ok(self.show(object)));
             }
-            if is_released(&object) {
+            if is_released(&object) && !self.strategy.outlives_deletion(&object) {
                 if self
                     .objects
                     .remove(namespace, name, stored.revision)

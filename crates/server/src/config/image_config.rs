@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use imagestream_apiserver::endpoint::Endpoint;
 use imagestream_apiserver::form::{Form, Plain};
 use imagestream_apiserver::kind::{Kind, Resource};
 
-use crate::pending_schema::ANY;
+use super::custom;
+use crate::context::Context;
+use crate::schema;
 
 static KIND: Kind = Kind {
     group: "config.openshift.io",
     version: "v1",
     kind: "Image",
-    schema: &ANY,
+    schema: &schema::config::IMAGE_CONFIG,
     package: "v1",
     description: "How the cluster deals with images; the one that counts is called `cluster`.",
 };
@@ -44,4 +47,14 @@ pub static IMAGE_CONFIGS_STATUS: Resource = Resource {
 #[must_use]
 pub fn form() -> Arc<dyn Form> {
     Arc::new(Plain(&IMAGE_CONFIGS))
+}
+
+/// The endpoints of the configuration and of its status.
+pub(super) fn endpoints(context: &Context) -> [Arc<dyn Endpoint>; 2] {
+    custom(
+        &context.image_configs,
+        &IMAGE_CONFIGS,
+        &IMAGE_CONFIGS_STATUS,
+        |_| Vec::new(),
+    )
 }

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use imagestream_apiserver::endpoint::Endpoint;
 use imagestream_apiserver::form::{Form, Plain};
 use imagestream_apiserver::kind::{Kind, Resource};
 
-use crate::pending_schema::ANY;
+use super::{custom, mirrors};
+use crate::context::Context;
+use crate::schema;
 
 static DIGEST_KIND: Kind = Kind {
     group: "config.openshift.io",
     version: "v1",
     kind: "ImageDigestMirrorSet",
-    schema: &ANY,
+    schema: &schema::config::IMAGE_DIGEST_MIRROR_SET,
     package: "v1",
     description: "Mirrors that are asked for images by digest.",
 };
@@ -20,7 +23,7 @@ static TAG_KIND: Kind = Kind {
     group: "config.openshift.io",
     version: "v1",
     kind: "ImageTagMirrorSet",
-    schema: &ANY,
+    schema: &schema::config::IMAGE_TAG_MIRROR_SET,
     package: "v1",
     description: "Mirrors that are asked for images by tag.",
 };
@@ -83,4 +86,21 @@ pub fn digest_form() -> Arc<dyn Form> {
 #[must_use]
 pub fn tag_form() -> Arc<dyn Form> {
     Arc::new(Plain(&TAG_MIRROR_SETS))
+}
+
+/// The endpoints of both kinds and of their status.
+pub(super) fn endpoints(context: &Context) -> Vec<Arc<dyn Endpoint>> {
+    let digests = custom(
+        &context.digest_mirror_sets,
+        &DIGEST_MIRROR_SETS,
+        &DIGEST_MIRROR_SETS_STATUS,
+        |object| mirrors::errors(object, "imageDigestMirrors"),
+    );
+    let tags = custom(
+        &context.tag_mirror_sets,
+        &TAG_MIRROR_SETS,
+        &TAG_MIRROR_SETS_STATUS,
+        |object| mirrors::errors(object, "imageTagMirrors"),
+    );
+    digests.into_iter().chain(tags).collect()
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use imagestream_apiserver::form::{Form, Plain};
 use imagestream_apiserver::kind::{Kind, Resource};
 
-use crate::pending_schema::ANY;
+use crate::schema;
 
 static ROLE: Kind = Kind {
     group: "rbac.authorization.k8s.io",
     version: "v1",
     kind: "Role",
-    schema: &ANY,
+    schema: &schema::rbac::ROLE,
     package: "v1",
     description: "What may be done in a namespace.",
 };
@@ -20,7 +20,7 @@ static CLUSTER_ROLE: Kind = Kind {
     group: "rbac.authorization.k8s.io",
     version: "v1",
     kind: "ClusterRole",
-    schema: &ANY,
+    schema: &schema::rbac::CLUSTER_ROLE,
     package: "v1",
     description: "What may be done, in the whole cluster or where a binding says.",
 };
@@ -29,7 +29,7 @@ static ROLE_BINDING: Kind = Kind {
     group: "rbac.authorization.k8s.io",
     version: "v1",
     kind: "RoleBinding",
-    schema: &ANY,
+    schema: &schema::rbac::ROLE_BINDING,
     package: "v1",
     description: "Who has a role in a namespace.",
 };
@@ -38,7 +38,7 @@ static CLUSTER_ROLE_BINDING: Kind = Kind {
     group: "rbac.authorization.k8s.io",
     version: "v1",
     kind: "ClusterRoleBinding",
-    schema: &ANY,
+    schema: &schema::rbac::CLUSTER_ROLE_BINDING,
     package: "v1",
     description: "Who has a role in the whole cluster.",
 };

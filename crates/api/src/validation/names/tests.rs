@@ -111,3 +111,19 @@ fn a_label_value_is_empty_or_like_a_name() {
         assert_eq!(label_value(value), [""; 0], "{value}");
     }
 }
+
+#[test]
+fn a_prefix_may_end_with_a_dash_where_a_name_may_not() {
+    for (text, prefix_is_good, name_is_good) in [
+        ("a-", true, false),
+        ("a--", true, false),
+        ("a", true, true),
+        ("-", false, false),
+        ("A-", true, false),
+        ("aA-", true, false),
+        ("AA-", false, false),
+    ] {
+        assert_eq!(subdomain(&completed(text, true)).is_empty(), prefix_is_good, "{text}");
+        assert_eq!(subdomain(&completed(text, false)).is_empty(), name_is_good, "{text}");
+    }
+}

@@ -1,0 +1,429 @@
+//! How much of each [quota][1] is used. A creation is charged before it is carried out, in one transaction with the
+//! quota, so that two at once can't both take the last place; afterwards what was charged is compared with what is there.
+//!
+//! [1]: https://kubernetes.io/docs/concepts/policy/resource-quotas/#object-count-quota
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::select_all;
+use imagestream_api::quantity::Quantity;
+use imagestream_apiserver::endpoint::WatchEvent;
+use imagestream_apiserver::errors::{self, GroupResource};
+use imagestream_apiserver::kind::Resource;
+use imagestream_apiserver::metadata::text;
+use imagestream_apiserver::options::ListOptions;
+use imagestream_apiserver::selectors::field::FieldSelector;
+use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_apiserver::storage::{Objects, failed};
+use imagestream_store::{Precondition, StoreError};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::resource_quotas::amounts_at;
+use crate::context::Context;
+
+/// What comes together is counted together, after this time.
+const ROUND: Duration = Duration::from_millis(100);
+/// Time beyond that of the longest import after which a charge counts as abandoned.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pause before watching again after a watch was lost.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What somebody is about to create.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    /// Where.
+    pub(crate) namespace: String,
+    /// The resource of the object.
+    pub(crate) of: &'static Resource,
+    /// Its name, or what its name is to begin with.
+    pub(crate) name: Name,
+    /// Under which names quotas count it.
+    pub(crate) counted_as: Vec<String>,
+}
+
+/// What is known of the name of a new object.
+#[derive(Debug)]
+pub(crate) enum Name {
+    /// All of it.
+    Given(String),
+    /// How it begins.
+    Generated(String),
+}
+
+impl Name {
+    fn fits(&self, name: &str) -> bool {
+        match self {
+            Self::Given(given) => given == name,
+            Self::Generated(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+/// A charge whose object has not been seen yet.
+struct Open {
+    charge: Arc<Charge>,
+    until: Instant,
+}
+
+/// Keeps the use of all quotas.
+pub struct Quotas {
+    context: Arc<Context>,
+    open: Mutex<Vec<Open>>,
+}
+
+/// The names under which quotas count the objects of a resource.
+pub(crate) fn names_of(resource: &Resource) -> Vec<String> {
+    let mut names = vec![format!("count/{}", resource.group_resource())];
+    match (resource.kind.group, resource.plural) {
+        ("", "secrets" | "resourcequotas") => names.push(resource.plural.into()),
+        (imagestream_api::types::GROUP, "imagestreams") => names.push("openshift.io/imagestreams".into()),
+        _ => {}
+    }
+    names
+}
+
+impl Quotas {
+    pub(crate) fn new(context: &Arc<Context>) -> Self {
+        Self {
+            context: Arc::clone(context),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Charges all quotas of a namespace, or, for a dry run, only sees whether it could.
+    ///
+    /// `asked` and `name` are what the client wants to create, for the error.
+    ///
+    /// # Errors
+    /// 403 if a quota is used up; those of the store.
+    pub(crate) async fn charge(
+        &self,
+        charge: Charge,
+        asked: GroupResource<'_>,
+        name: &str,
+        dry_run: bool,
+    ) -> Result<(), Box<Status>> {
+        let quotas = &self.context.resource_quotas;
+        let charge = Arc::new(charge);
+        // Each failure means that another charge succeeded; the request's deadline ends it.
+        loop {
+            let (mut conditions, mut writes) = (Vec::new(), Vec::new());
+            for encoded in all(quotas, &charge.namespace).await? {
+                let mut quota = encoded.to_value()?;
+                let is_charged = charged(&mut quota, &charge.counted_as)
+                    .map_err(|error| errors::forbidden(asked, name, error))?;
+                if is_charged {
+                    conditions.push(Precondition::ModRevision(
+                        quotas.key_of(&quota),
+                        encoded.revision(),
+                    ));
+                    writes.push(quotas.put(&quota)?);
+                }
+            }
+            if dry_run || writes.is_empty() {
+                return Ok(());
+            }
+            // Open before it is charged: who counts in between counts it.
+            let until = Instant::now() + self.context.import_timeout + GRACE;
+            self.open(Open {
+                charge: Arc::clone(&charge),
+                until,
+            });
+            match self.context.store.commit(&conditions, &writes).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict { .. }) => self.settle(|open| Arc::ptr_eq(&open.charge, &charge)),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// The status of a quota: what it limits, and how much of that is used. Use that is `known` is not counted again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn status(
+        &self,
+        quota: &Value,
+        known: &Map<String, Value>,
+    ) -> Result<Value, Box<Status>> {
+        let namespace = text(quota, "namespace");
+        let hard = amounts_at(quota, "/spec/hard");
+        let mut used = Map::new();
+        for name in hard.keys() {
+            let amount = match known.get(name) {
+                Some(amount) => amount.clone(),
+                None => Quantity::count(self.used(namespace, name).await?)
+                    .to_string()
+                    .into(),
+            };
+            used.insert(name.clone(), amount);
+        }
+        Ok(json!({"hard": hard, "used": used}))
+    }
+
+    /// How many objects there are, or will be soon, that are counted under a name.
+    async fn used(&self, namespace: &str, name: &str) -> Result<usize, Box<Status>> {
+        let mut used = 0;
+        for objects in counted_kinds(&self.context) {
+            if names_of(objects.resource()).iter().any(|counted| counted == name) {
+                used += objects.count(namespace).await?;
+                used += self.open_charges(&objects, namespace, name);
+            }
+        }
+        Ok(used)
+    }
+
+    fn open_charges(&self, objects: &Objects, namespace: &str, name: &str) -> usize {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.iter().map(|open| &open.charge);
+        open.filter(|charge| {
+            let is_there = matches!(&charge.name, Name::Given(name) if objects.contains(namespace, name));
+            charge.namespace == namespace
+                && std::ptr::eq(charge.of, objects.resource())
+                && charge.counted_as.iter().any(|counted| counted == name)
+                && !is_there
+        })
+        .count()
+    }
+
+    fn open(&self, open: Open) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(open);
+    }
+
+    /// Forgets the first open charge that fits.
+    fn settle(&self, fits: impl Fn(&Open) -> bool) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(position) = open.iter().position(fits) {
+            open.swap_remove(position);
+        }
+    }
+
+    /// Forgets charges that nothing came of, and says where they were made.
+    fn abandoned(&self, now: Instant) -> Vec<String> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.extract_if(.., |open| open.until <= now)
+            .map(|open| open.charge.namespace.clone())
+            .collect()
+    }
+
+    /// Compares what was charged with what is there, whenever that changes, until its future is dropped.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        loop {
+            if let Err(status) = self.follow().await {
+                tracing::warn!(message = status.message, "quotas lost their watch");
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow(&self) -> Result<(), Box<Status>> {
+        let mut watches = Vec::new();
+        for objects in counted_kinds(&self.context) {
+            let options = ListOptions {
+                send_initial_events: Some(false),
+                ..ListOptions::default()
+            };
+            let of = objects.resource();
+            watches.push(
+                objects
+                    .watch("", options)
+                    .await?
+                    .map(move |event| (of, event))
+                    .boxed(),
+            );
+        }
+        let mut watches = select_all(watches);
+        let mut changed = BTreeSet::new();
+        for encoded in all(&self.context.resource_quotas, "").await? {
+            changed.insert(text(&encoded.to_value()?, "namespace").to_owned());
+        }
+        let mut round = Instant::now();
+        loop {
+            tokio::select! {
+                event = watches.next() => match event {
+                    None => return Ok(()),
+                    Some((_, WatchEvent::Error(status))) => return Err(status),
+                    Some((of, WatchEvent::Added(object) | WatchEvent::Deleted(object))) => {
+                        let object = object.into_value()?;
+                        let (namespace, name) = (text(&object, "namespace"), text(&object, "name"));
+                        self.settle(|open| {
+                            std::ptr::eq(open.charge.of, of)
+                                && open.charge.namespace == namespace
+                                && open.charge.name.fits(name)
+                        });
+                        if changed.is_empty() {
+                            round = Instant::now() + ROUND;
+                        }
+                        changed.insert(namespace.to_owned());
+                    }
+                    Some((_, WatchEvent::Modified(_) | WatchEvent::Bookmark(_))) => {}
+                },
+                () = sleep_until(round) => {
+                    changed.extend(self.abandoned(Instant::now()));
+                    for namespace in std::mem::take(&mut changed) {
+                        if !self.recount(&namespace).await? {
+                            changed.insert(namespace);
+                        }
+                    }
+                    round = Instant::now() + if changed.is_empty() { PAUSE } else { ROUND };
+                }
+            }
+        }
+    }
+
+    /// Writes what is used in a namespace into its quotas. Whether nothing came between.
+    async fn recount(&self, namespace: &str) -> Result<bool, Box<Status>> {
+        let quotas = &self.context.resource_quotas;
+        let mut is_done = true;
+        for encoded in all(quotas, namespace).await? {
+            let mut quota = encoded.to_value()?;
+            let status = self.status(&quota, &Map::new()).await?;
+            if quota.get("status") != Some(&status) {
+                crate::plain::set_field(&mut quota, "status", Some(&status));
+                is_done &= quotas.replace(quota, encoded.revision()).await?.is_some();
+            }
+        }
+        Ok(is_done)
+    }
+}
+
+fn counted_kinds(context: &Context) -> impl Iterator<Item = Arc<Objects>> {
+    context
+        .kinds()
+        .into_iter()
+        .filter(|objects| objects.resource().namespaced)
+}
+
+async fn all(
+    objects: &Objects,
+    namespace: &str,
+) -> Result<Vec<imagestream_apiserver::storage::Encoded>, Box<Status>> {
+    let (found, _) = objects
+        .all(namespace, &LabelSelector::default(), &FieldSelector::default())
+        .await?;
+    Ok(found)
+}
+
+/// Charges one quota with one object. Whether it counts such objects.
+///
+/// # Errors
+/// Why it can't be charged.
+fn charged(quota: &mut Value, counted_as: &[String]) -> Result<bool, String> {
+    let name = text(quota, "name").to_owned();
+    let hard = amounts_at(quota, "/status/hard");
+    let used = amounts_at(quota, "/status/used");
+    let amount = |amounts: &Map<String, Value>, name: &str| {
+        amounts
+            .get(name)
+            .and_then(Value::as_str)
+            .and_then(|text| Quantity::parse(text).ok())
+    };
+    let mut changed = used.clone();
+    let mut is_charged = false;
+    let mut unknown = Vec::new();
+    let mut exceeded = Vec::new();
+    for resource in BTreeSet::from_iter(counted_as) {
+        let Some(limit) = amount(hard, resource) else {
+            continue;
+        };
+        let Some(before) = amount(used, resource) else {
+            unknown.push(resource.as_str());
+            continue;
+        };
+        is_charged = true;
+        let after = before.plus_one();
+        if after > limit {
+            exceeded.push((resource, before, limit));
+        }
+        changed.insert(resource.clone(), after.to_string().into());
+    }
+    if !unknown.is_empty() {
+        return Err(format!(
+            "status unknown for quota: {name}, resources: {}",
+            unknown.join(",")
+        ));
+    }
+    if !exceeded.is_empty() {
+        let listed = |of: fn(&(&String, Quantity, Quantity)) -> String| {
+            let listed: Vec<String> = exceeded.iter().map(of).collect();
+            listed.join(",")
+        };
+        return Err(format!(
+            "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
+            listed(|(resource, ..)| format!("{resource}=1")),
+            listed(|(resource, used, _)| format!("{resource}={used}")),
+            listed(|(resource, _, limit)| format!("{resource}={limit}")),
+        ));
+    }
+    if let Some(status) = quota.get_mut("status").and_then(Value::as_object_mut) {
+        status.insert("used".into(), changed.into());
+    }
+    Ok(is_charged)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+    use super::*;
+
+    fn quota(hard: Value, used: Value) -> Value {
+        json!({"metadata": {"name": "q"}, "status": {"hard": hard, "used": used}})
+    }
+
+    #[test]
+    fn a_quota_is_charged_until_it_is_used_up_and_says_for_what() {
+        let names = names_of(&crate::image::image_streams::IMAGE_STREAMS);
+        let (streams, count) = (
+            "openshift.io/imagestreams",
+            "count/imagestreams.image.openshift.io",
+        );
+        let mut free = quota(
+            json!({streams: "2", "cpu": "1"}),
+            json!({streams: "1", "cpu": "0"}),
+        );
+        assert_eq!(charged(&mut free, &names), Ok(true));
+        assert_eq!(free["status"]["used"], json!({streams: "2", "cpu": "0"}));
+        assert_eq!(
+            charged(&mut free, &names).unwrap_err(),
+            "exceeded quota: q, requested: openshift.io/imagestreams=1, used: openshift.io/imagestreams=2, limited: \
+             openshift.io/imagestreams=2"
+        );
+        let mut both = quota(
+            json!({streams: "1k", count: "1"}),
+            json!({streams: "1k", count: "7"}),
+        );
+        assert_eq!(
+            charged(&mut both, &names).unwrap_err(),
+            "exceeded quota: q, requested: count/imagestreams.image.openshift.io=1,openshift.io/imagestreams=1, used: \
+             count/imagestreams.image.openshift.io=7,openshift.io/imagestreams=1k, limited: \
+             count/imagestreams.image.openshift.io=1,openshift.io/imagestreams=1k"
+        );
+        let mut other = quota(json!({"cpu": "0"}), json!({"cpu": "0"}));
+        assert_eq!(charged(&mut other, &names), Ok(false));
+        let mut fresh = quota(json!({streams: "1"}), json!({}));
+        assert_eq!(
+            charged(&mut fresh, &names).unwrap_err(),
+            "status unknown for quota: q, resources: openshift.io/imagestreams"
+        );
+    }
+
+    #[test]
+    fn an_object_is_counted_under_its_general_and_its_own_name() {
+        assert_eq!(
+            names_of(&crate::core::secrets::SECRETS),
+            ["count/secrets", "secrets"]
+        );
+        assert_eq!(
+            names_of(&crate::rbac::roles::ROLES),
+            ["count/roles.rbac.authorization.k8s.io"]
+        );
+    }
+}
