@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
@@ -150,6 +150,7 @@ impl ApiService {
         request: http::Request<Incoming>,
     ) -> Response<TrackedBody> {
         let (mut head, body) = request.into_parts();
+        let may_have_body = !body.is_end_stream();
         let now = Timestamp::now();
         let info = RequestInfo::new(
             head.method.as_str(),
@@ -192,15 +193,18 @@ impl ApiService {
                     exchange.rejected(why);
                 }
                 let mut response = respond::status(&status, &head);
-                let is_unread = matches!(
-                    why,
-                    Some(Rejection::BodyTooLarge | Rejection::BodyTimeout | Rejection::BodyMalformed)
-                );
-                // What comes next in the connection is not a request.
-                if is_unread && head.version < Version::HTTP_2 {
-                    response
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                if may_have_body && head.version < Version::HTTP_2 {
+                    peer.activity.leave_unread();
+                    let is_broken = matches!(
+                        why,
+                        Some(Rejection::BodyTooLarge | Rejection::BodyTimeout | Rejection::BodyMalformed)
+                    );
+                    // What comes next in the connection is not a request.
+                    if is_broken {
+                        response
+                            .headers_mut()
+                            .insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
                 }
                 response
             }

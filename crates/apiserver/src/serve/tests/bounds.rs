@@ -52,12 +52,11 @@ async fn a_body_that_is_too_large_is_refused_whether_it_is_announced_or_not() {
         .await
         .unwrap();
     let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
-    for _ in 0..4 {
-        // The server may close as soon as it has seen enough.
-        if stream.write_all(&chunk).await.is_err() {
-            break;
-        }
+    // Clients that send everything before they look at the answer see it, too.
+    for _ in 0..20 {
+        stream.write_all(&chunk).await.unwrap();
     }
+    stream.flush().await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
@@ -107,6 +106,30 @@ async fn a_head_that_is_slow_or_too_large_ends_its_connection() {
     let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(70_000));
     let answer = say(&server, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_used_can_be_used_again_much_later() {
+    let server = TestServer::start(ServeOptions {
+        header_timeout: SOON,
+        idle_timeout: 10 * SOON,
+        ..ServeOptions::default()
+    })
+    .await;
+    let mut client = server.client(None).await.unwrap();
+    for _ in 0..3 {
+        let answer = client
+            .send(with_token("GET", &widget("w"), "ann-token", ""))
+            .await;
+        assert_eq!(answer.outcome(), (200, "ann".into()));
+        tokio::time::sleep(2 * SOON).await;
+    }
+    let start = Instant::now();
+    while !client.sender.is_closed() {
+        assert!(start.elapsed() < LONG, "the server closes what is idle");
+        tokio::time::sleep(SOON / 10).await;
+    }
+    assert!(start.elapsed() > 4 * SOON, "not before its time");
 }
 
 #[tokio::test]
