@@ -2,9 +2,29 @@
 
 use std::sync::Arc;
 
+use imagestream_api::field::{FieldError, FieldValue, Path};
+use imagestream_api::validation::metadata::NameRule;
+use imagestream_apiserver::endpoint::{Change, Endpoint, Outcome, Pending, Reply, Request};
+use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::form::{Form, Plain};
-use imagestream_apiserver::kind::{Kind, Resource};
+use imagestream_apiserver::kind::{Column, Kind, Resource, Verb};
+use imagestream_apiserver::metadata;
+use imagestream_apiserver::options::{DeleteOptions, ListOptions, WriteOptions};
+use imagestream_apiserver::rbac::escalation::{EscalationError, RoleGrant};
+use imagestream_apiserver::rbac::policy::{Kind as PolicyKind, MissingRole, Object as PolicyObject};
+use imagestream_apiserver::rbac::{GROUP, validation};
+use imagestream_apiserver::storage::Objects;
+use imagestream_apiserver::stored::Stored;
+use imagestream_apiserver::strategy::{Strategy, done};
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::RoleRef;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
+use serde_json::{Value, json};
 
+use super::policy_sync::PolicySync;
+use crate::age;
+use crate::context::Context;
+use crate::plain::{AGE, NAME, checked_new, checked_replacement, column};
 use crate::schema;
 
 static ROLE: Kind = Kind {
@@ -100,4 +120,343 @@ pub fn forms() -> [Arc<dyn Form>; 4] {
         Arc::new(Plain(&ROLE_BINDINGS)),
         Arc::new(Plain(&CLUSTER_ROLE_BINDINGS)),
     ]
+}
+
+/// Which of the four kinds an object is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RoleKind {
+    Role,
+    ClusterRole,
+    RoleBinding,
+    ClusterRoleBinding,
+}
+
+impl RoleKind {
+    pub(super) fn of_policy(self) -> PolicyKind {
+        match self {
+            Self::Role => PolicyKind::Role,
+            Self::ClusterRole => PolicyKind::ClusterRole,
+            Self::RoleBinding => PolicyKind::RoleBinding,
+            Self::ClusterRoleBinding => PolicyKind::ClusterRoleBinding,
+        }
+    }
+
+    /// Reads an object of this kind, with defaults.
+    pub(super) fn read(self, object: Value) -> Result<PolicyObject, String> {
+        let failed = |error: serde_json::Error| error.to_string();
+        let mut object = match self {
+            Self::Role => PolicyObject::Role(serde_json::from_value(object).map_err(failed)?),
+            Self::ClusterRole => PolicyObject::ClusterRole(serde_json::from_value(object).map_err(failed)?),
+            Self::RoleBinding => PolicyObject::RoleBinding(serde_json::from_value(object).map_err(failed)?),
+            Self::ClusterRoleBinding => {
+                PolicyObject::ClusterRoleBinding(serde_json::from_value(object).map_err(failed)?)
+            }
+        };
+        validation::set_defaults(&mut object);
+        Ok(object)
+    }
+}
+
+/// An object as it is stored and shown.
+pub(super) fn to_value(object: &PolicyObject) -> Result<Value, String> {
+    let written = match object {
+        PolicyObject::Role(role) => serde_json::to_value(role),
+        PolicyObject::ClusterRole(role) => serde_json::to_value(role),
+        PolicyObject::RoleBinding(binding) => serde_json::to_value(binding),
+        PolicyObject::ClusterRoleBinding(binding) => serde_json::to_value(binding),
+    };
+    written.map_err(|error| error.to_string())
+}
+
+/// The endpoints of the four kinds.
+pub(super) fn endpoints(context: &Arc<Context>, sync: &Arc<PolicySync>) -> Vec<Arc<dyn Endpoint>> {
+    let kinds = [
+        RoleKind::Role,
+        RoleKind::ClusterRole,
+        RoleKind::RoleBinding,
+        RoleKind::ClusterRoleBinding,
+    ];
+    let endpoint = |(kind, objects): (RoleKind, &Arc<Objects>)| {
+        let strategy = RoleStrategy {
+            kind,
+            resource: objects.resource(),
+            context: Arc::clone(context),
+        };
+        let endpoint = InForce {
+            kind,
+            stored: Stored::new(Arc::clone(objects), Arc::new(strategy)),
+            sync: Arc::clone(sync),
+        };
+        Arc::new(endpoint) as Arc<dyn Endpoint>
+    };
+    kinds.into_iter().zip(&context.rbac).map(endpoint).collect()
+}
+
+/// What is checked of roles and bindings: their form, and that nobody grants what they don't have.
+struct RoleStrategy {
+    kind: RoleKind,
+    resource: &'static Resource,
+    context: Arc<Context>,
+}
+
+impl RoleStrategy {
+    fn read(&self, object: &Value) -> Result<PolicyObject, Box<Status>> {
+        self.kind
+            .read(object.clone())
+            .map_err(|error| errors::bad_request(error).into())
+    }
+
+    /// Whether the user may grant what the object grants.
+    fn check_grant(&self, request: &Request, object: &PolicyObject) -> Result<(), Box<Status>> {
+        let authorizer = &self.context.authorizer;
+        let user = &request.user;
+        let name_of = |metadata: &ObjectMeta| metadata.name.clone().unwrap_or_default();
+        let namespace_of = |metadata: &ObjectMeta| metadata.namespace.clone().unwrap_or_default();
+        let (name, granted) = match object {
+            PolicyObject::Role(role) => {
+                let (namespace, name) = (namespace_of(&role.metadata), name_of(&role.metadata));
+                let grant = RoleGrant {
+                    namespace: &namespace,
+                    name: &name,
+                    rules: role.rules.as_deref().unwrap_or_default(),
+                    aggregates: false,
+                };
+                let granted = authorizer.may_grant_role(user, grant);
+                (name, granted)
+            }
+            PolicyObject::ClusterRole(role) => {
+                let name = name_of(&role.metadata);
+                let grant = RoleGrant {
+                    namespace: "",
+                    name: &name,
+                    rules: role.rules.as_deref().unwrap_or_default(),
+                    aggregates: role.aggregation_rule.is_some(),
+                };
+                let granted = authorizer.may_grant_role(user, grant);
+                (name, granted)
+            }
+            PolicyObject::RoleBinding(binding) => {
+                let namespace = namespace_of(&binding.metadata);
+                let granted = authorizer.may_bind_role(user, &namespace, &binding.role_ref);
+                (name_of(&binding.metadata), granted)
+            }
+            PolicyObject::ClusterRoleBinding(binding) => {
+                let granted = authorizer.may_bind_role(user, "", &binding.role_ref);
+                (name_of(&binding.metadata), granted)
+            }
+        };
+        granted.map_err(|error| {
+            let status = match &error {
+                EscalationError::MissingRole(MissingRole::NotFound { kind, name }) => {
+                    let plural = format!("{}s", kind.to_lowercase());
+                    errors::not_found(GroupResource::new(GROUP, &plural), name)
+                }
+                _ => errors::forbidden(self.resource.group_resource(), &name, error),
+            };
+            Box::new(status)
+        })
+    }
+}
+
+/// What an object grants, to tell whether a change grants anything.
+fn grants(object: &PolicyObject) -> Value {
+    match object {
+        PolicyObject::Role(role) => json!([role.rules]),
+        PolicyObject::ClusterRole(role) => json!([role.rules, role.aggregation_rule]),
+        PolicyObject::RoleBinding(binding) => json!([binding.role_ref, binding.subjects]),
+        PolicyObject::ClusterRoleBinding(binding) => json!([binding.role_ref, binding.subjects]),
+    }
+}
+
+/// The role that a binding refers to, which never changes.
+fn role_ref(object: &PolicyObject) -> Option<&RoleRef> {
+    match object {
+        PolicyObject::Role(_) | PolicyObject::ClusterRole(_) => None,
+        PolicyObject::RoleBinding(binding) => Some(&binding.role_ref),
+        PolicyObject::ClusterRoleBinding(binding) => Some(&binding.role_ref),
+    }
+}
+
+impl Strategy for RoleStrategy {
+    fn normalise(&self, object: Value) -> Result<Value, String> {
+        to_value(&self.kind.read(object)?)
+    }
+
+    fn prepare_create<'a>(&'a self, request: &'a Request, object: Value) -> Pending<'a, Value> {
+        let prepare = || {
+            let read = self.read(&object)?;
+            checked_new(
+                self.resource,
+                NameRule::PathSegment,
+                &object,
+                validation::validate(&read),
+            )?;
+            self.check_grant(request, &read)
+        };
+        done(prepare().map(|()| object))
+    }
+
+    fn prepare_update<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        stored: &'a Value,
+    ) -> Pending<'a, Value> {
+        let prepare = || {
+            let (read, before) = (self.read(&object)?, self.read(stored)?);
+            checked_replacement(self.resource, &object, stored, || {
+                let mut errors = validation::validate(&read);
+                if let Some(role) = role_ref(&read).filter(|role| Some(*role) != role_ref(&before)) {
+                    let path = Path::root("roleRef");
+                    errors.push(FieldError::invalid(
+                        &path,
+                        FieldValue::json(role),
+                        "cannot change roleRef",
+                    ));
+                }
+                errors
+            })?;
+            if grants(&read) == grants(&before) {
+                return Ok(());
+            }
+            self.check_grant(request, &read)
+        };
+        done(prepare().map(|()| object))
+    }
+
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> Option<&'static [Column]> {
+        static OF_ROLES: [Column; 2] = [NAME, column("Created At", "date", "When the role was created.")];
+        static OF_BINDINGS: [Column; 3] = [NAME, column("Role", "string", "The role that is granted."), AGE];
+        Some(match self.kind {
+            RoleKind::Role | RoleKind::ClusterRole => &OF_ROLES,
+            RoleKind::RoleBinding | RoleKind::ClusterRoleBinding => &OF_BINDINGS,
+        })
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let name = metadata::text(object, "name").into();
+        match self.kind {
+            RoleKind::Role | RoleKind::ClusterRole => {
+                vec![name, metadata::text(object, "creationTimestamp").into()]
+            }
+            RoleKind::RoleBinding | RoleKind::ClusterRoleBinding => {
+                let of = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
+                let role = format!("{}/{}", of("/roleRef/kind"), of("/roleRef/name"));
+                vec![name, role.into(), age::of(object, now)]
+            }
+        }
+    }
+}
+
+/// A stored kind whose changes are in force by the time they are answered.
+struct InForce {
+    kind: RoleKind,
+    stored: Stored,
+    sync: Arc<PolicySync>,
+}
+
+impl InForce {
+    async fn after(&self, request: &Request, outcome: Outcome) -> Result<Outcome, Box<Status>> {
+        let namespace = &request.info.namespace;
+        match &outcome {
+            Outcome::Object { object, .. } => {
+                let object = object.clone().into_value()?;
+                self.sync
+                    .refresh(self.kind, namespace, metadata::text(&object, "name"))
+                    .await?;
+            }
+            Outcome::List(list) => {
+                for item in &list.items {
+                    let object = item.clone().into_value()?;
+                    let namespace = metadata::text(&object, "namespace");
+                    self.sync
+                        .refresh(self.kind, namespace, metadata::text(&object, "name"))
+                        .await?;
+                }
+            }
+            Outcome::Status(_) => {
+                self.sync
+                    .refresh(self.kind, namespace, &request.info.name)
+                    .await?
+            }
+            Outcome::Watch(_) => {}
+        }
+        Ok(outcome)
+    }
+}
+
+impl Endpoint for InForce {
+    fn resource(&self) -> &'static Resource {
+        self.stored.resource()
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        self.stored.verbs()
+    }
+
+    fn normalise(&self, object: Value) -> Result<Value, String> {
+        self.stored.normalise(object)
+    }
+
+    fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
+        self.stored.get(request)
+    }
+
+    fn list<'a>(&'a self, request: &'a Request, options: ListOptions) -> Reply<'a> {
+        self.stored.list(request, options)
+    }
+
+    fn watch<'a>(&'a self, request: &'a Request, options: ListOptions) -> Reply<'a> {
+        self.stored.watch(request, options)
+    }
+
+    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+        Box::pin(async move {
+            let outcome = self.stored.create(request, object, options).await?;
+            self.after(request, outcome).await
+        })
+    }
+
+    fn update<'a>(
+        &'a self,
+        request: &'a Request,
+        change: Arc<dyn Change>,
+        options: WriteOptions,
+    ) -> Reply<'a> {
+        Box::pin(async move {
+            let outcome = self.stored.update(request, change, options).await?;
+            self.after(request, outcome).await
+        })
+    }
+
+    fn delete<'a>(&'a self, request: &'a Request, options: DeleteOptions) -> Reply<'a> {
+        Box::pin(async move {
+            let outcome = self.stored.delete(request, options).await?;
+            self.after(request, outcome).await
+        })
+    }
+
+    fn delete_collection<'a>(
+        &'a self,
+        request: &'a Request,
+        which: ListOptions,
+        options: DeleteOptions,
+    ) -> Reply<'a> {
+        Box::pin(async move {
+            let outcome = self.stored.delete_collection(request, which, options).await?;
+            self.after(request, outcome).await
+        })
+    }
+
+    fn columns(&self) -> Option<&'static [Column]> {
+        self.stored.columns()
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        self.stored.cells(object, now)
+    }
 }

@@ -1,0 +1,125 @@
+//! The roles and bindings that are there from the start: [default roles][1], and OpenShift's for image streams.
+//!
+//! [1]: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
+
+use imagestream_apiserver::errors;
+use imagestream_apiserver::metadata;
+use imagestream_apiserver::rbac::load::load;
+use imagestream_apiserver::rbac::policy::Object;
+use imagestream_store::{Precondition, StoreError, Write};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+use super::roles::to_value;
+use crate::context::Context;
+
+/// Where the store remembers that they were created, so that those that were deleted stay away.
+const CREATED: &str = "/imagestream/bootstrap/roles";
+
+/// Creates all of them in a store that has never had them.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn create(context: &Context) -> Result<(), Box<Status>> {
+    let failed = imagestream_apiserver::storage::failed;
+    if context.store.get(CREATED, None).await.map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    let mut preconditions = vec![Precondition::Absent(CREATED.into())];
+    let mut writes = vec![Write::Put(CREATED.into(), bytes())];
+    for object in defaults()? {
+        let of_kind = match object {
+            Object::Role(_) => 0,
+            Object::ClusterRole(_) => 1,
+            Object::RoleBinding(_) => 2,
+            Object::ClusterRoleBinding(_) => 3,
+        };
+        let mut value = to_value(&object).map_err(errors::internal_error)?;
+        metadata::identify(&mut value, Timestamp::now());
+        let write = context.rbac[of_kind].put(&value)?;
+        preconditions.push(Precondition::Absent(write.key().to_owned()));
+        writes.push(write);
+    }
+    match context.store.commit(&preconditions, &writes).await {
+        // Another server of the same store was first.
+        Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn bytes() -> bytes::Bytes {
+    bytes::Bytes::from_static(b"1")
+}
+
+fn defaults() -> Result<Vec<Object>, Box<Status>> {
+    load(include_str!("bootstrap.yaml")).map_err(|error| errors::internal_error(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use imagestream_apiserver::authn::UserInfo;
+    use imagestream_apiserver::rbac::policy::Origin;
+    use imagestream_apiserver::rbac::{Attributes, Authorizer, Policy, Target};
+
+    use super::*;
+
+    fn may(user: &UserInfo, verb: &str, target: Target<'_>) -> bool {
+        let mut policy = Policy::new();
+        for object in defaults().unwrap() {
+            policy.put(object, Origin::Stored);
+        }
+        Authorizer::new(policy)
+            .authorize(&Attributes { user, verb, target })
+            .allowed
+    }
+
+    #[test]
+    fn whoever_is_known_may_look_around_and_ask_what_they_may_but_no_more() {
+        let user = UserInfo {
+            name: "ann".into(),
+            ..UserInfo::default()
+        }
+        .authenticated();
+        let resource = |group, resource| Target::Resource {
+            group,
+            resource,
+            subresource: "",
+            namespace: "n",
+            name: "",
+        };
+        assert!(may(&user, "get", Target::Path("/apis/image.openshift.io/v1")));
+        assert!(may(
+            &user,
+            "create",
+            resource("authorization.k8s.io", "selfsubjectaccessreviews")
+        ));
+        assert!(!may(&user, "get", Target::Path("/metrics")));
+        assert!(!may(
+            &user,
+            "list",
+            resource("image.openshift.io", "imagestreams")
+        ));
+        assert!(!may(&user, "get", resource("", "secrets")));
+        let nobody = UserInfo::anonymous();
+        assert!(may(&nobody, "get", Target::Path("/healthz")));
+        assert!(!may(&nobody, "get", Target::Path("/apis")));
+    }
+
+    #[test]
+    fn admin_edit_and_view_gather_what_each_may_do_with_streams() {
+        let mut policy = Policy::new();
+        for object in defaults().unwrap() {
+            policy.put(object, Origin::Stored);
+        }
+        let has = |role: &str, resource: &str, verb: &str| {
+            policy.cluster_role_rules(role).unwrap().iter().any(|rule| {
+                rule.resources.iter().flatten().any(|known| known == resource)
+                    && rule.verbs.iter().any(|known| known == verb)
+            })
+        };
+        assert!(has("view", "imagestreams", "watch") && !has("view", "imagestreams", "create"));
+        assert!(!has("view", "secrets", "get"));
+        assert!(has("edit", "imagestreamimports", "create") && !has("edit", "rolebindings", "create"));
+        assert!(has("admin", "rolebindings", "create") && has("admin", "imagestreams", "get"));
+    }
+}
