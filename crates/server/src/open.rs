@@ -170,6 +170,8 @@ fn engine(import: &ImportSettings) -> Result<Engine, StartError> {
             .as_deref()
             .map(|path| read_pem("import.trustedCAFile", path))
             .transpose()?,
+        // A registry that says nothing ends the import as a whole, as clients know it, and not one item earlier.
+        response_timeout: import.request_timeout,
         ..ClientOptions::default()
     };
     if let Some(limit) = import.max_in_flight_per_host {
