@@ -209,6 +209,14 @@ pub fn untyped(body: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
     Ok((value, findings.strict))
 }
 
+/// Reads YAML that has no schema; the second part are the keys that occur twice, as one text.
+///
+/// # Errors
+/// Why it is no YAML, or not one of bounded depth and size.
+pub fn untyped_yaml(body: &[u8]) -> Result<(Value, Option<String>), String> {
+    yaml::parse(body).map(|document| (document.value, document.duplicates))
+}
+
 /// Bytes that are not UTF-8 become replacement characters, as in Kubernetes.
 fn text(body: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(body)

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::admission::Admission;
 use crate::api::Api;
 use crate::decode::{self, DecodeError, LEGACY_SCHEME, Target};
-use crate::endpoint::{Endpoint, Outcome, Request};
+use crate::endpoint::{Change, Endpoint, Outcome, Request};
 use crate::errors;
 use crate::kind::Verb;
 use crate::metadata;
@@ -20,9 +20,11 @@ use crate::negotiation::{Accepted, PatchType, Shape, body_format, negotiate, pat
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
 use crate::respond::{self, ResponseBody};
 
+mod apply;
 mod change;
 mod route;
 
+use apply::Applied;
 use change::{Patched, Put};
 
 /// Sends requests to endpoints.
@@ -180,11 +182,14 @@ impl Dispatcher {
             _ => Write::Patch,
         };
         let options = WriteOptions::from_query(write, &request.query)?;
-        let patched = Patched::new(endpoint, request, &options, patch_type, body)?;
+        let change: Arc<dyn Change> = match patch_type {
+            PatchType::Apply => Arc::new(Applied::new(endpoint, request, &options, body)?),
+            _ => Arc::new(Patched::new(endpoint, request, &options, patch_type, body)?),
+        };
         self.admission
             .admit(request, endpoint.resource(), Verb::Patch, None)
             .await?;
-        endpoint.update(request, Arc::new(patched), options).await
+        endpoint.update(request, change, options).await
     }
 
     async fn delete(

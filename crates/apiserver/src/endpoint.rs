@@ -94,6 +94,11 @@ pub trait Change: Send + Sync {
     fn may_create(&self) -> bool {
         true
     }
+
+    /// Whether an object that does not exist is created by it even where a PUT creates none: an apply.
+    fn creates_always(&self) -> bool {
+        false
+    }
 }
 
 /// A resource or subresource.
@@ -114,6 +119,12 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Why it is no object of the kind, worded as a decoder would.
     fn normalise(&self, object: Value) -> Result<Value, String> {
         Ok(object)
+    }
+
+    /// What an object of the kind looks like in which nothing is set. Fields of new objects that are like this are
+    /// nobody's.
+    fn empty(&self) -> Value {
+        serde_json::json!({"metadata": {}})
     }
 
     /// GET of one object.

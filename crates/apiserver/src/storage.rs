@@ -326,6 +326,11 @@ impl Objects {
         self.form.shown(&object).unwrap_or(object)
     }
 
+    /// What an object looks like in which nothing is set.
+    pub fn empty(&self) -> Value {
+        self.form.empty()
+    }
+
     /// All objects of a namespace (all: empty) that the selectors choose, as they are stored, in key order.
     ///
     /// # Errors

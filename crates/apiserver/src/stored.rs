@@ -65,6 +65,10 @@ impl Endpoint for Stored {
         self.strategy.normalise(object)
     }
 
+    fn empty(&self) -> Value {
+        self.objects.empty()
+    }
+
     fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
         Box::pin(async move {
             let options = ListOptions::from_query(&request.query, false)?;

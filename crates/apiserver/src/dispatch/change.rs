@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::decode::{self, LEGACY_SCHEME, Target};
 use crate::endpoint::{Change, Endpoint, Request};
 use crate::errors::{self, GroupResource};
+use crate::managed_fields::{self, Tracking};
 use crate::metadata;
 use crate::negotiation::PatchType;
 use crate::options::{FieldValidation, WriteOptions};
@@ -17,12 +18,37 @@ use crate::patch::Patch;
 
 /// Notes in an object's metadata who set its fields.
 pub(super) fn track(
-    _endpoint: &dyn Endpoint,
-    _request: &Request,
-    _options: &WriteOptions,
-    _live: Option<&Value>,
-    _object: &mut Value,
+    endpoint: &dyn Endpoint,
+    request: &Request,
+    options: &WriteOptions,
+    live: Option<&Value>,
+    object: &mut Value,
 ) {
+    tracked(endpoint, request, options, |tracking| {
+        managed_fields::track(live, object, tracking);
+    });
+}
+
+/// Does something that depends on who writes what.
+pub(super) fn tracked<T>(
+    endpoint: &dyn Endpoint,
+    request: &Request,
+    options: &WriteOptions,
+    write: impl FnOnce(&Tracking<'_>) -> T,
+) -> T {
+    let resource = endpoint.resource();
+    let manager = if options.field_manager.is_empty() {
+        managed_fields::default_manager(&request.user_agent)
+    } else {
+        options.field_manager.clone()
+    };
+    write(&Tracking {
+        manager: &manager,
+        kind: resource.kind,
+        subresource: resource.subresource,
+        now: request.now,
+        empty: &endpoint.empty(),
+    })
 }
 
 /// A whole object in place of another.
@@ -73,6 +99,7 @@ impl Patched {
             PatchType::Json => (Patch::json(body)?, Vec::new()),
             PatchType::Merge => Patch::merge(body)?,
             PatchType::StrategicMerge => Patch::strategic(body)?,
+            // That is [`Applied`](super::apply::Applied).
             PatchType::Apply => return Err(errors::unsupported_patch_type().into()),
         };
         match options.field_validation {

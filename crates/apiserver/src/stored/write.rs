@@ -82,7 +82,8 @@ impl Stored {
         // Each failure means that another writer succeeded; the request's deadline ends it.
         loop {
             let Some(stored) = self.objects.get(namespace, name).await? else {
-                if !change.may_create() || !self.strategy.creates_on_update() {
+                let creates = change.may_create() && self.strategy.creates_on_update();
+                if !creates && !change.creates_always() {
                     return Err(resource.not_found(name).into());
                 }
                 let mut object = change.wanted(None)?;
