@@ -166,3 +166,92 @@ pub(super) async fn filled(context: &Context, name: &str, now: &Time) -> Result<
     }
     Ok(Some(image))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::image::testing::TestServer;
+
+    const IMAGES: &str = "/apis/image.openshift.io/v1/images";
+
+    fn image(name: &str) -> Value {
+        json!({"kind": "Image", "apiVersion": "image.openshift.io/v1", "metadata": {"name": name},
+               "dockerImageReference": "a/b"})
+    }
+
+    #[tokio::test]
+    async fn an_image_is_filled_in_when_it_is_stored_and_keeps_its_content() {
+        let server = TestServer::start().await;
+        let manifest = json!({"schemaVersion": 2, "config": {"digest": "sha256:c"},
+                              "layers": [{"digest": "sha256:l", "size": 5, "mediaType": "m"}]});
+        let mut sent = image("i");
+        sent["dockerImageManifest"] = json!(manifest.to_string());
+        sent["dockerImageConfig"] = json!(r#"{"author":"me"}"#);
+        let (code, mut stored) = server.send("admin", "POST", IMAGES, Some(&sent)).await;
+        assert_eq!(code, 201, "{stored}");
+        assert_eq!(stored["dockerImageMetadata"]["Id"], "sha256:c");
+        assert_eq!(stored["dockerImageMetadata"]["Author"], "me");
+        assert_eq!(
+            stored["dockerImageLayers"],
+            json!([{"name": "sha256:l", "size": 5, "mediaType": "m"}])
+        );
+        let one = format!("{IMAGES}/i");
+        assert_eq!(
+            server.send("admin", "GET", &one, None).await,
+            (200, stored.clone())
+        );
+        let mut forged = stored.clone();
+        forged["dockerImageMetadata"]["Id"] = json!("forged");
+        forged["dockerImageLayers"] = json!([]);
+        assert_eq!(
+            server.send("admin", "PUT", &one, Some(&forged)).await,
+            (200, stored.clone())
+        );
+        stored["dockerImageReference"] = json!("c/d");
+        let (code, answer) = server.send("admin", "PUT", &one, Some(&stored)).await;
+        assert_eq!((code, &answer["dockerImageReference"]), (200, &json!("c/d")));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_an_image_is_told() {
+        let server = TestServer::start().await;
+        assert_eq!(
+            server.send("admin", "POST", IMAGES, Some(&image("i"))).await.0,
+            201
+        );
+        let mut invalid = image("j");
+        invalid["dockerImageReference"] = json!("BAD");
+        let mut unversioned = image("i");
+        unversioned["dockerImageReference"] = json!("c/d");
+        let one = format!("{IMAGES}/i");
+        for (method, target, body, code, expected) in [
+            (
+                "POST",
+                IMAGES,
+                &image("i"),
+                409,
+                r#"images.image.openshift.io "i" already exists"#,
+            ),
+            (
+                "POST",
+                IMAGES,
+                &invalid,
+                422,
+                "Image.image.openshift.io \"j\" is invalid: dockerImageReference: Invalid value: \"BAD\": repository \
+                 name must be lowercase",
+            ),
+            (
+                "PUT",
+                one.as_str(),
+                &unversioned,
+                422,
+                "images.image.openshift.io \"i\" is invalid: metadata.resourceVersion: Invalid value: 0: must be \
+                 specified for an update",
+            ),
+        ] {
+            let (answered, answer) = server.send("admin", method, target, Some(body)).await;
+            assert_eq!((answered, answer["message"].as_str()), (code, Some(expected)));
+        }
+    }
+}

@@ -226,3 +226,207 @@ impl Endpoint for Mappings {
         Box::pin(self.create_one(request, object, options))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use imagestream_api::stream::repository::RegistryHosts;
+    use serde_json::{Value, json};
+
+    use crate::image::testing::{Options, Rival, TestServer};
+
+    const MAPPINGS: &str = "imagestreammappings";
+
+    fn digest(letter: &str) -> String {
+        format!("sha256:{}", letter.repeat(64))
+    }
+
+    fn mapping(letter: &str, tag: &str) -> Value {
+        let name = digest(letter);
+        json!({"kind": "ImageStreamMapping", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "s"},
+               "tag": tag, "image": {"metadata": {"name": name}, "dockerImageReference": format!("a/b@{name}")}})
+    }
+
+    async fn with_stream(server: TestServer) -> TestServer {
+        let stream = json!({
+            "kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "s"},
+            "spec": {"tags": [{"name": "tracking", "from": {"kind": "ImageStreamTag", "name": "t"}}]}
+        });
+        server.post("admin", "imagestreams", &stream, 201).await;
+        server
+    }
+
+    async fn server() -> TestServer {
+        with_stream(TestServer::start().await).await
+    }
+
+    /// The images of a tag's history.
+    async fn history(server: &TestServer, tag: &str) -> Vec<String> {
+        let (_, stream) = server.get("imagestreams/s").await;
+        let tags = stream["status"]["tags"].as_array().cloned().unwrap_or_default();
+        let history = tags.into_iter().find(|history| history["tag"] == tag);
+        let items = history
+            .map(|history| history["items"].clone())
+            .unwrap_or_default();
+        let items = items.as_array().cloned().unwrap_or_default();
+        items
+            .iter()
+            .map(|item| item["image"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_push_stores_image_and_history_in_one_commit() {
+        let server = server().await;
+        let before = server.context.store.current_revision().await.unwrap();
+        let answer = server.post("admin", MAPPINGS, &mapping("a", "t"), 201).await;
+        let success =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        assert_eq!(answer, success);
+        assert_eq!(server.context.store.current_revision().await.unwrap(), before + 1);
+        assert_eq!(server.images().await, [digest("a")]);
+        server.post("admin", MAPPINGS, &mapping("b", "t"), 201).await;
+        for tag in ["t", "tracking"] {
+            assert_eq!(history(&server, tag).await, [digest("b"), digest("a")], "{tag}");
+        }
+        let after = server.context.store.current_revision().await.unwrap();
+        server.post("admin", MAPPINGS, &mapping("b", "t"), 201).await;
+        assert_eq!(
+            server.context.store.current_revision().await.unwrap(),
+            after,
+            "nothing changed"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_push_that_cannot_be_recorded_leaves_nothing_behind() {
+        let server = server().await;
+        let before = server.get("imagestreams/s").await;
+        let mut nowhere = mapping("a", "t");
+        nowhere["metadata"]["name"] = json!("o");
+        let mut invalid = mapping("a", "t");
+        invalid["tag"] = json!("");
+        let mut generated = mapping("a", "t");
+        generated["metadata"] = json!({"generateName": "s"});
+        for (mapping, code, expected) in [
+            (
+                &nowhere,
+                404,
+                r#"imagestreammappings.image.openshift.io "o" not found"#,
+            ),
+            (
+                &invalid,
+                422,
+                r#"ImageStreamMapping.image.openshift.io "s" is invalid: tag: Required value"#,
+            ),
+            (
+                &generated,
+                500,
+                "Internal error occurred: metadata.name was not generated",
+            ),
+        ] {
+            let answer = server.post("admin", MAPPINGS, mapping, code).await;
+            assert_eq!(answer["message"], expected);
+        }
+        let target = "/apis/image.openshift.io/v1/namespaces/n/imagestreammappings?dryRun=All";
+        let (code, _) = server
+            .send("admin", "POST", target, Some(&mapping("a", "t")))
+            .await;
+        assert_eq!(code, 201);
+        assert_eq!(server.get("imagestreams/s").await, before);
+        assert_eq!(server.images().await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_push_to_the_integrated_registry_need_not_say_where_it_went() {
+        let options = Options {
+            hosts: RegistryHosts {
+                internal: Some("r:5000".into()),
+                external: Vec::new(),
+            },
+            ..Options::default()
+        };
+        let server = with_stream(TestServer::start_with(options).await).await;
+        let mut sent = mapping("a", "t");
+        sent["image"]["dockerImageReference"] = json!("");
+        sent["image"]["signatures"] = json!([{"metadata": {"name": "x@y"}, "type": "t", "content": "AA=="}]);
+        server.post("admin", MAPPINGS, &sent, 201).await;
+        let (_, stream) = server.get("imagestreams/s").await;
+        let expected = json!(format!("r:5000/n/s@{}", digest("a")));
+        assert_eq!(
+            stream["status"]["tags"][0]["items"][0]["dockerImageReference"],
+            expected
+        );
+        let target = format!("/apis/image.openshift.io/v1/images/{}", digest("a"));
+        let (_, image) = server.send("admin", "GET", &target, None).await;
+        assert_eq!(
+            (&image["dockerImageReference"], image.get("signatures")),
+            (&expected, None)
+        );
+    }
+
+    #[tokio::test]
+    async fn images_and_streams_are_held_to_the_limits_of_the_namespace() {
+        let server = server().await;
+        let limit = |name: &str, limits: Value| json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"limits": [limits]}});
+        let of_images = limit(
+            "i",
+            json!({"type": "openshift.io/Image", "max": {"storage": "5Ki"}}),
+        );
+        let of_streams = limit(
+            "s",
+            json!({"type": "openshift.io/ImageStream", "max": {"openshift.io/images": "1"}}),
+        );
+        for range in [of_images, of_streams] {
+            server.store(&server.context.limit_ranges, range).await;
+        }
+        let mut large = mapping("a", "t");
+        large["image"]["dockerImageMetadata"] = json!({"Size": 5121});
+        let answer = server.post("admin", MAPPINGS, &large, 403).await;
+        assert_eq!(
+            answer["message"],
+            "imagestreammappings.image.openshift.io \"s\" is forbidden: requested usage of storage exceeds the maximum \
+             limit per openshift.io/Image (5121 > 5Ki)"
+        );
+        let mut unreadable = mapping("a", "t");
+        unreadable["image"]["dockerImageManifest"] = json!(r#"{"schemaVersion":3}"#);
+        let answer = server.post("admin", MAPPINGS, &unreadable, 403).await;
+        let message = answer["message"].as_str().unwrap();
+        assert!(
+            message.contains("is forbidden: unrecognized container image manifest schema 3"),
+            "{message}"
+        );
+        let mut fitting = mapping("a", "t");
+        fitting["image"]["dockerImageMetadata"] = json!({"Size": 5120});
+        server.post("admin", MAPPINGS, &fitting, 201).await;
+        let answer = server.post("admin", MAPPINGS, &mapping("b", "t"), 422).await;
+        assert_eq!(
+            answer["message"],
+            "ImageStream.image.openshift.io \"s\" is invalid: imageStream: Forbidden: ImageStream.image.openshift.io \
+             \"s\" is forbidden: requested usage of openshift.io/images exceeds the maximum limit per \
+             openshift.io/ImageStream (2 > 1)"
+        );
+        assert_eq!(server.images().await, [digest("a")]);
+    }
+
+    #[tokio::test]
+    async fn a_push_is_recorded_again_in_what_others_made_of_the_stream() {
+        let rival = Arc::new(Rival::default());
+        let options = Options {
+            rival: Some(Arc::clone(&rival)),
+            ..Options::default()
+        };
+        let server = with_stream(TestServer::start_with(options).await).await;
+        rival.forestall(9);
+        server.post("admin", MAPPINGS, &mapping("a", "t"), 201).await;
+        assert_eq!(rival.tried(), 10);
+        rival.forestall(10);
+        let answer = server.post("admin", MAPPINGS, &mapping("b", "t"), 500).await;
+        assert_eq!(answer["message"], "timed out waiting for the condition");
+        assert_eq!(
+            (history(&server, "t").await, server.images().await),
+            (vec![digest("a")], vec![digest("a")])
+        );
+    }
+}

@@ -177,3 +177,121 @@ impl Endpoint for Signatures {
         Box::pin(self.delete_one(request, options))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::image::testing::TestServer;
+
+    const IMAGES: &str = "/apis/image.openshift.io/v1/images";
+    const SIGNATURES: &str = "/apis/image.openshift.io/v1/imagesignatures";
+
+    async fn server() -> TestServer {
+        let server = TestServer::start().await;
+        let image = json!({"kind": "Image", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "i"},
+                           "dockerImageReference": "a/b"});
+        assert_eq!(server.send("admin", "POST", IMAGES, Some(&image)).await.0, 201);
+        server
+    }
+
+    fn signature(name: &str, content: &str) -> Value {
+        json!({"kind": "ImageSignature", "apiVersion": "image.openshift.io/v1", "metadata": {"name": name},
+               "type": "atomic", "content": content})
+    }
+
+    async fn stored(server: &TestServer) -> Value {
+        let (_, image) = server.send("admin", "GET", &format!("{IMAGES}/i"), None).await;
+        image["signatures"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_signature_is_stored_in_its_image_without_what_verification_is_said_to_have_found() {
+        let server = server().await;
+        let mut sent = signature("i@one", "b25l");
+        sent["conditions"] = json!([{"type": "Trusted", "status": "True"}]);
+        sent["imageIdentity"] = json!("forged");
+        sent["signedClaims"] = json!({"a": "b"});
+        let (code, mut answer) = server.send("admin", "POST", SIGNATURES, Some(&sent)).await;
+        assert_eq!(code, 201, "{answer}");
+        let fields = answer.as_object_mut().unwrap();
+        fields.remove("kind");
+        fields.remove("apiVersion");
+        assert_eq!(stored(&server).await, json!([answer]));
+        assert!(answer["metadata"]["uid"].is_string() && answer["metadata"]["creationTimestamp"].is_string());
+        for gone in ["conditions", "imageIdentity", "signedClaims"] {
+            assert_eq!(answer.get(gone), None);
+        }
+        let (code, answer) = server
+            .send("admin", "DELETE", &format!("{SIGNATURES}/i@one"), None)
+            .await;
+        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+        assert_eq!((code, answer), (200, success));
+        assert_eq!(stored(&server).await, Value::Null);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_signed_or_unsigned_is_told() {
+        let server = server().await;
+        let first = signature("i@one", "b25l");
+        assert_eq!(
+            server.send("admin", "POST", SIGNATURES, Some(&first)).await.0,
+            201
+        );
+        let known = |name: &str| format!("imageSignatures.image.openshift.io \"{name}\" already exists");
+        let malformed = "ImageSignature.image.openshift.io \"one\" is invalid: metadata.name: Invalid value: \"one\": \
+                         name must be of format <imageName>@<signatureName>";
+        for (name, content, code, expected) in [
+            ("i@one", "dHdv", 409, known("i@one")),
+            ("i@two", "b25l", 409, known("i@two")),
+            (
+                "j@one",
+                "b25l",
+                404,
+                r#"images.image.openshift.io "j" not found"#.into(),
+            ),
+            ("one", "b25l", 422, malformed.into()),
+        ] {
+            let sent = signature(name, content);
+            let (answered, answer) = server.send("admin", "POST", SIGNATURES, Some(&sent)).await;
+            assert_eq!(
+                (answered, answer["message"].as_str()),
+                (code, Some(expected.as_str()))
+            );
+        }
+        for (name, code, expected) in [
+            (
+                "i@two",
+                404,
+                r#"imageSignatures.image.openshift.io "i@two" not found"#,
+            ),
+            ("j@one", 404, r#"images.image.openshift.io "j" not found"#),
+            (
+                "one",
+                400,
+                "ImageSignatures must be accessed with <imageName>@<signatureName>",
+            ),
+        ] {
+            let target = format!("{SIGNATURES}/{name}");
+            let (answered, answer) = server.send("admin", "DELETE", &target, None).await;
+            assert_eq!((answered, answer["message"].as_str()), (code, Some(expected)));
+        }
+        assert_eq!(stored(&server).await.as_array().map(Vec::len), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_leaves_the_image_as_it_is() {
+        let server = server().await;
+        let one = signature("i@one", "b25l");
+        let (code, _) = server
+            .send("admin", "POST", &format!("{SIGNATURES}?dryRun=All"), Some(&one))
+            .await;
+        assert_eq!((code, stored(&server).await), (201, Value::Null));
+        server.send("admin", "POST", SIGNATURES, Some(&one)).await;
+        let before = stored(&server).await;
+        let (code, _) = server
+            .send("admin", "DELETE", &format!("{SIGNATURES}/i@one?dryRun=All"), None)
+            .await;
+        assert_eq!((code, stored(&server).await), (200, before));
+    }
+}

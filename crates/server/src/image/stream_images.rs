@@ -98,3 +98,87 @@ impl Endpoint for StreamImages {
         table::cells::<ImageStreamImage>(object, now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::image::testing::TestServer;
+
+    fn digest(letter: &str) -> String {
+        format!("sha256:{}", letter.repeat(64))
+    }
+
+    async fn push(server: &TestServer, name: &str, members: &Value) {
+        let mapping = json!({
+            "kind": "ImageStreamMapping", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "s"}, "tag": "t",
+            "image": {"metadata": {"name": name}, "dockerImageReference": format!("r.example/a:{}", name.len()),
+                      "dockerImageManifests": members}
+        });
+        server.post("admin", "imagestreammappings", &mapping, 201).await;
+    }
+
+    #[tokio::test]
+    async fn an_image_is_found_in_the_history_and_in_lists_by_the_start_of_its_digest() {
+        let server = TestServer::start().await;
+        let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+                            "metadata": {"name": "s", "annotations": {"of": "stream"}}});
+        server.post("admin", "imagestreams", &stream, 201).await;
+        push(&server, &digest("c"), &Value::Null).await;
+        push(&server, "id", &Value::Null).await;
+        let member = json!([{"digest": digest("c"), "mediaType": "a/b", "architecture": "amd64", "os": "linux"},
+                            {"digest": digest("d"), "mediaType": "a/b", "architecture": "arm64", "os": "linux"}]);
+        push(&server, "identity", &member).await;
+        for (asked, found) in [
+            (digest("c"), digest("c")),
+            ("sha256:ccc".into(), digest("c")),
+            ("ccc".into(), digest("c")),
+            ("id".into(), "id".into()),
+            ("ident".into(), "identity".into()),
+            ("i".into(), "id".into()),
+        ] {
+            let (code, object) = server.get(&format!("imagestreamimages/s@{asked}")).await;
+            assert_eq!(code, 200, "{object}");
+            assert_eq!(object["metadata"]["name"], format!("s@{asked}"));
+            assert_eq!(object["metadata"]["annotations"], json!({"of": "stream"}));
+            assert_eq!(object["metadata"].get("uid"), None);
+            assert_eq!(object["image"]["metadata"]["name"], found);
+        }
+        for (name, code, expected) in [
+            (
+                "s@x",
+                404,
+                r#"imagestreamimage.image.openshift.io "s@x" not found"#.to_owned(),
+            ),
+            (
+                "s@ddd",
+                404,
+                format!(
+                    "imagestreamimages.image.openshift.io \"{}\" not found",
+                    digest("d")
+                ),
+            ),
+            (
+                "o@id",
+                404,
+                r#"imagestreamimages.image.openshift.io "o" not found"#.into(),
+            ),
+            (
+                "s@a@b",
+                400,
+                "ImageStreamImages must be retrieved with <name>@<id>".into(),
+            ),
+            (
+                "s",
+                400,
+                "ImageStreamImages must be retrieved with <name>@<id>".into(),
+            ),
+        ] {
+            let (answered, answer) = server.get(&format!("imagestreamimages/{name}")).await;
+            assert_eq!(
+                (answered, answer["message"].as_str()),
+                (code, Some(expected.as_str()))
+            );
+        }
+    }
+}

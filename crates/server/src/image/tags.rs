@@ -400,3 +400,6 @@ fn jittered(wait: Duration) -> Duration {
     let [random, ..] = *uuid::Uuid::new_v4().as_bytes();
     wait + wait * u32::from(random) / (10 * u32::from(u8::MAX))
 }
+
+#[cfg(test)]
+mod tests;

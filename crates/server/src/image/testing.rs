@@ -34,12 +34,18 @@ use crate::context::Context;
 use crate::core::{events, limit_ranges, namespaces, resource_quotas, secrets};
 use crate::rbac::roles;
 
+mod rival;
+
+pub(crate) use rival::Rival;
+
 /// What a test decides about its server.
 pub(crate) struct Options {
     pub(crate) hosts: RegistryHosts,
     pub(crate) allowed_registries: AllowedRegistries,
     /// Of one transaction.
     pub(crate) limits: Option<Limits>,
+    /// What stands between the server and its store.
+    pub(crate) rival: Option<Arc<Rival>>,
 }
 
 impl Default for Options {
@@ -48,6 +54,7 @@ impl Default for Options {
             hosts: RegistryHosts::default(),
             allowed_registries: AllowedRegistries::all(),
             limits: None,
+            rival: None,
         }
     }
 }
@@ -70,7 +77,11 @@ impl TestServer {
         if let Some(limits) = options.limits {
             of_store.limits = limits;
         }
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.path(), of_store).await.unwrap());
+        let mut store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(directory.path(), of_store).await.unwrap());
+        if let Some(rival) = options.rival {
+            store = Arc::new(rival::Contended::new(store, rival));
+        }
         let objects = |form: Arc<dyn Form>| {
             let resource = form.resource();
             let prefix = format!("/{}/{}/", resource.kind.group, resource.plural);
