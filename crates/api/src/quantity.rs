@@ -117,6 +117,7 @@ impl Quantity {
 }
 
 /// What an amount is multiplied by: a power of 1024, or of ten.
+#[derive(Clone, Copy)]
 enum Factor {
     Binary(u32),
     Decimal(i32),

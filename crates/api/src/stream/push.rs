@@ -59,10 +59,10 @@ fn own_repository(stream: &ImageStream) -> Option<ImageReference> {
 }
 
 /// Adds the event to a tag and to those that track it. Whether that changed anything.
-pub fn record(stream: &mut ImageStream, tag: &str, event: TagEvent) -> bool {
+pub fn record(stream: &mut ImageStream, tag: &str, event: &TagEvent) -> bool {
     let is_changed = add(stream, tag, event.clone());
     if is_changed {
-        follow(stream, tag, &event);
+        follow(stream, tag, event);
     }
     is_changed
 }
@@ -147,7 +147,7 @@ mod tests {
     fn a_push_reaches_the_tags_that_track_its_tag_and_counts_once() {
         let mut stream = stream("", "");
         let event = event(&stream, &image("a/b", &Value::Null), false, &now());
-        assert!(record(&mut stream, "t", event.clone()));
+        assert!(record(&mut stream, "t", &event));
         assert_eq!(
             stream.status.tags["tracking"].items,
             stream.status.tags["t"].items
@@ -157,7 +157,7 @@ mod tests {
             created: None,
             ..event
         };
-        assert!(!record(&mut stream, "t", later));
+        assert!(!record(&mut stream, "t", &later));
         assert_eq!(stream, before);
     }
 
@@ -168,10 +168,10 @@ mod tests {
         record(
             &mut pushed,
             "t",
-            event(&empty, &image("a/b", &Value::Null), false, &now()),
+            &event(&empty, &image("a/b", &Value::Null), false, &now()),
         );
         let mut moved = pushed.clone();
-        record(&mut moved, "t", TagEvent::default());
+        record(&mut moved, "t", &TagEvent::default());
         let mut touched = pushed.clone();
         if let Some(history) = touched.status.tags.get_mut("t") {
             history.items[0].generation = 99;

@@ -172,7 +172,7 @@ impl Mappings {
         }
         let event = push::event(&subject.stream, &mapping.image, existed, &writer.now());
         let mut edited = subject.stream.clone();
-        if push::record(&mut edited, &mapping.tag, event) {
+        if push::record(&mut edited, &mapping.tag, &event) {
             let resolved = status_update(edited, subject.stream.clone());
             let stream = finish(&self.context, resolved).await?;
             let write = streams.put(&to_value(&stream)?)?;
