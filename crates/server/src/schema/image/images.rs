@@ -1,8 +1,6 @@
 //! Images and their signatures.
 
-use imagestream_apiserver::schema::{
-    API_VERSION, INT64, KIND, LIST_METADATA, List, METADATA, Object, Schema, TEXT, field,
-};
+use imagestream_apiserver::schema::{API_VERSION, INT64, KIND, List, METADATA, Object, Schema, TEXT, field};
 
 use super::HOME;
 
@@ -275,20 +273,5 @@ pub static IMAGE: Object = Object::new(
             Schema::List(&IMAGE_MANIFESTS),
             "The members, if the image is a manifest list or image index; it then has no layers.",
         ),
-    ],
-);
-
-static IMAGES: List = List::of(Schema::Object(&IMAGE));
-
-/// A list of images.
-pub static IMAGE_LIST: Object = Object::new(
-    HOME,
-    "ImageList",
-    "A list of images.",
-    &[
-        KIND,
-        API_VERSION,
-        LIST_METADATA,
-        field("items", 2, Schema::List(&IMAGES), "The images.").required(),
     ],
 );

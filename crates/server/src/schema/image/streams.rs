@@ -2,7 +2,7 @@
 
 use imagestream_apiserver::schema::meta::TEXTS;
 use imagestream_apiserver::schema::{
-    API_VERSION, Field, INT64, KIND, LIST_METADATA, List, METADATA, Object, Schema, TEXT, field,
+    API_VERSION, INT64, KIND, LIST_METADATA, List, METADATA, Object, Schema, TEXT, field,
 };
 
 use super::{HOME, IMAGE};
@@ -288,26 +288,6 @@ pub static IMAGE_STREAM: Object = Object::new(
     ],
 );
 
-/// A list of objects of a kind.
-const fn items(items: &'static List, description: &'static str) -> Field {
-    field("items", 2, Schema::List(items), description).required()
-}
-
-static IMAGE_STREAMS: List = List::of(Schema::Object(&IMAGE_STREAM));
-
-/// A list of image streams.
-pub static IMAGE_STREAM_LIST: Object = Object::new(
-    HOME,
-    "ImageStreamList",
-    "A list of image streams.",
-    &[
-        KIND,
-        API_VERSION,
-        LIST_METADATA,
-        items(&IMAGE_STREAMS, "The image streams."),
-    ],
-);
-
 /// A tag of a stream with its image, as `imagestreamtags` has it.
 pub static IMAGE_STREAM_TAG: Object = Object::new(
     HOME,
@@ -354,21 +334,6 @@ pub static IMAGE_STREAM_TAG: Object = Object::new(
     ],
 );
 
-static IMAGE_STREAM_TAGS: List = List::of(Schema::Object(&IMAGE_STREAM_TAG));
-
-/// A list of tags with their images.
-pub static IMAGE_STREAM_TAG_LIST: Object = Object::new(
-    HOME,
-    "ImageStreamTagList",
-    "A list of tags of image streams with their images.",
-    &[
-        KIND,
-        API_VERSION,
-        LIST_METADATA,
-        items(&IMAGE_STREAM_TAGS, "The tags."),
-    ],
-);
-
 /// A tag of a stream with its history, as `imagetags` has it.
 pub static IMAGE_TAG: Object = Object::new(
     HOME,
@@ -400,16 +365,6 @@ pub static IMAGE_TAG: Object = Object::new(
         )
         .required(),
     ],
-);
-
-static IMAGE_TAGS: List = List::of(Schema::Object(&IMAGE_TAG));
-
-/// A list of tags with their histories.
-pub static IMAGE_TAG_LIST: Object = Object::new(
-    HOME,
-    "ImageTagList",
-    "A list of tags of image streams.",
-    &[KIND, API_VERSION, LIST_METADATA, items(&IMAGE_TAGS, "The tags.")],
 );
 
 /// An image as a stream has it.
@@ -519,5 +474,10 @@ pub static SECRET_LIST: Object = Object::new(
     HOME,
     "SecretList",
     "The secrets of the namespace that are for pulling images.",
-    &[KIND, API_VERSION, LIST_METADATA, items(&SECRETS, "The secrets.")],
+    &[
+        KIND,
+        API_VERSION,
+        LIST_METADATA,
+        field("items", 2, Schema::List(&SECRETS), "The secrets.").required(),
+    ],
 );
