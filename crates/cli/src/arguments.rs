@@ -1,4 +1,4 @@
-//! The command line. Every option of `import` can also come from the environment or from a file.
+//! The command line. Options can also come from the environment, and those of `import` and `serve` from a file.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,9 @@ use imagestream_import::Platform;
 use serde::Deserialize;
 
 use crate::config::StorageKind;
+
+/// Where data is unless told otherwise.
+pub(crate) const DATA_DIR: &str = "./imagestream-data";
 
 /// Image streams for every Kubernetes, and for none.
 #[derive(Debug, Parser)]
@@ -22,6 +25,10 @@ pub(crate) enum Command {
     Import(Box<ImportArguments>),
     /// Serve the API: image streams for kubectl and every other client
     Serve(Box<ServeArguments>),
+    /// Copy a data directory into one file, whether a server runs on it or not
+    Backup(BackupArguments),
+    /// Make a data directory of a backup
+    Restore(RestoreArguments),
     /// Print a script that completes commands in a shell
     Completion {
         /// The shell
@@ -108,8 +115,29 @@ pub(crate) struct ImportArguments {
     pub(crate) config: Option<PathBuf>,
 }
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  # For whoever can read the data directory
+  imagestream serve
+  kubectl --kubeconfig imagestream-data/admin.kubeconfig get imagestreams -A
+
+  # For users with tokens, and roles that say what they may do
+  imagestream serve --listen 0.0.0.0:8443 --token-auth-file tokens.csv --authorization-rbac-file rbac.yaml
+
+  # With objects in etcd
+  imagestream serve --storage etcd --etcd-endpoints http://10.0.0.1:2379,http://10.0.0.2:2379
+
+The server writes DIR/admin.kubeconfig and DIR/pki/ca.crt, then prints one line on standard output:
+imagestream ready at https://ADDR:PORT. SIGTERM and SIGINT let it finish what is under way; a second one does not.
+
+Proxies for imports come from HTTPS_PROXY, HTTP_PROXY and NO_PROXY. IMAGESTREAM_LOG says what is logged on standard
+error: error, warn (the default), info, debug.
+
+Exit status: 0 ended by a signal, 1 could not start or go on, 2 wrong usage or configuration.";
+
 /// Every option can also come from the configuration file, whose settings are more.
 #[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArguments {
     /// Keep data, keys and admin.kubeconfig here [default: ./imagestream-data]
     #[arg(long, value_name = "DIR", env = "IMAGESTREAM_DATA_DIR")]
@@ -155,6 +183,49 @@ pub(crate) struct ServeArguments {
     /// Append an audit event for each request to this file; - for standard output
     #[arg(long, value_name = "FILE", env = "IMAGESTREAM_AUDIT_LOG_FILE")]
     pub(crate) audit_log_file: Option<PathBuf>,
+}
+
+const BACKUP_EXAMPLES: &str = "\
+Example:
+  imagestream backup --data-dir /var/lib/imagestream /backups/imagestream-$(date +%F).tar
+
+The file holds all objects, the server's authority and the key that secrets are encrypted with: whoever can read it can
+do everything. Files elsewhere that the configuration names are not in it. Objects in etcd are not either: that has
+`etcdctl snapshot save`.
+
+Exit status: 0 written and verified, 1 not written, 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_EXAMPLES)]
+pub(crate) struct BackupArguments {
+    /// What to write; it must not exist
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The data directory
+    #[arg(long, value_name = "DIR", env = "IMAGESTREAM_DATA_DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+}
+
+const RESTORE_EXAMPLES: &str = "\
+Example:
+  imagestream restore /backups/imagestream-2026-01-31.tar --data-dir /var/lib/imagestream
+  imagestream serve --data-dir /var/lib/imagestream
+
+The directory appears whole or not at all. What was there must have been moved away.
+
+Exit status: 0 restored and verified, 1 not restored, 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_EXAMPLES)]
+pub(crate) struct RestoreArguments {
+    /// What `imagestream backup` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The data directory to make: none must be there, or an empty one
+    #[arg(long, value_name = "DIR", env = "IMAGESTREAM_DATA_DIR", default_value = DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// How images of several platforms are read.

@@ -1,6 +1,7 @@
 //! The program `imagestream`: reads its arguments, runs a command, ends with the command's exit code.
 
 mod arguments;
+mod backup;
 mod config;
 mod exit;
 mod import;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Import(arguments) => import::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Completion { shell } => {
             clap_complete::generate(
                 shell,

@@ -2,6 +2,7 @@
 
 use std::process;
 
+use imagestream_server::StartError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::ServeArguments;
@@ -26,7 +27,10 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<Exit, Error> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
         let server = Box::pin(imagestream_server::start(settings))
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| match error {
+                StartError::Setting { .. } => Error::Usage(error.to_string()),
+                _ => failed(&error),
+            })?;
         output::print(&format!("imagestream ready at {}\n", server.url()))?;
         let shutdown = async move {
             tokio::select! {

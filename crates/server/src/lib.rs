@@ -3,6 +3,7 @@
 
 pub mod admission;
 mod age;
+pub mod backup;
 pub mod config;
 pub mod context;
 pub mod core;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::arguments::{Format, Mode};
 use crate::exit::Error;
@@ -129,9 +130,15 @@ impl File {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let value: serde_json::Value = serde_saphyr::from_slice(bytes).map_err(|error| error.to_string())?;
-        if value.is_null() {
-            return Ok(Self::default());
+        let mut value: Value = serde_saphyr::from_slice(bytes).map_err(|error| error.to_string())?;
+        match &mut value {
+            Value::Null => return Ok(Self::default()),
+            // A section that holds nothing but comments sets nothing.
+            Value::Object(sections) => sections.retain(|_, section| !section.is_null()),
+            _ => return Err("expected keys with values".into()),
+        }
+        if value.get("scheduled").is_some() {
+            return Err("scheduled: this version has no scheduler; leave the section out".into());
         }
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
@@ -205,7 +212,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 pub(super) fn duration(name: &str, text: &str) -> Result<Duration, Error> {
     let wrong = || {
         Error::Usage(format!(
-            "{name} {text:?}: expected a positive time, for example 30s or 2m"
+            "{name}: {text:?}: expected a positive time, for example 30s or 2m"
         ))
     };
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
@@ -254,6 +261,28 @@ mod tests {
         let json =
             File::parse(br#"{"registry": {"externalHostnames": ["a.example"]}, "import": {}}"#).unwrap();
         assert_eq!(json.registry.external_hostnames, ["a.example"]);
-        File::parse(b"").unwrap();
+        for nothing in ["", "# listen: x", "audit:\nimport:\n  # mode: Legacy\n"] {
+            let file = File::parse(nothing.as_bytes()).unwrap();
+            assert!(file.listen.is_none() && file.import.mode.is_none());
+        }
+    }
+
+    #[test]
+    fn what_would_have_no_effect_or_two_meanings_is_refused() {
+        for (file, expected) in [
+            (
+                "scheduled: {enabled: true}",
+                "scheduled: this version has no scheduler; leave the section out",
+            ),
+            ("[a]", "expected keys with values"),
+            ("dataDir: a\ndataDir: b", "duplicate mapping key: dataDir"),
+            (
+                "limits: {maxRequestsInFlight: many}",
+                "limits.maxRequestsInFlight: invalid type: string \"many\", expected usize",
+            ),
+        ] {
+            let error = File::parse(file.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{file}: {error}");
+        }
     }
 }

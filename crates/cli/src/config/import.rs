@@ -46,13 +46,18 @@ impl Settings {
             (Some(platform), _) => Some(platform.clone()),
             (None, Some(text)) => Some(
                 text.parse()
-                    .map_err(|error| Error::Usage(format!("platform: {error}")))?,
+                    .map_err(|error| Error::Usage(format!("import.platform: {error}")))?,
             ),
             (None, None) => None,
         };
-        let timeout = match arguments.timeout.as_ref().or(file.request_timeout.as_ref()) {
-            Some(text) => file::duration("timeout", text)?,
-            None => DEFAULT_TIMEOUT,
+        let timeout = match (&arguments.timeout, &file.request_timeout) {
+            (Some(text), _) => file::duration("--timeout", text)?,
+            (None, Some(text)) => file::duration("import.requestTimeout", text)?,
+            (None, None) => DEFAULT_TIMEOUT,
+        };
+        let max_tags = match arguments.max_tags {
+            None => max_tags("import.maxImagesPerRepository", file.max_images_per_repository)?,
+            given => max_tags("--max-tags", given)?,
         };
         let trusted_ca = arguments.trusted_ca.as_ref().or(file.trusted_ca_file.as_ref());
         let mode = match arguments.import_mode.or(file.mode) {
@@ -60,10 +65,12 @@ impl Settings {
             Some(Mode::Legacy) | None => ImportMode::Legacy,
         };
         if file.max_in_flight_per_host == Some(0) {
-            return Err(Error::Usage("maxInFlightPerHost: expected at least 1".into()));
+            return Err(Error::Usage(
+                "import.maxInFlightPerHost: expected at least 1".into(),
+            ));
         }
         Ok(Self {
-            max_tags: max_tags(arguments.max_tags.or(file.max_images_per_repository))?,
+            max_tags,
             mode,
             trusted_ca_pem: trusted_ca.map(|path| file::read(path)).transpose()?,
             max_in_flight_per_host: file.max_in_flight_per_host,
@@ -81,13 +88,13 @@ impl Settings {
 }
 
 /// 0 is the default and -1 no limit, as in the API server's configuration.
-pub(super) fn max_tags(number: Option<i64>) -> Result<Option<usize>, Error> {
+pub(super) fn max_tags(option: &str, number: Option<i64>) -> Result<Option<usize>, Error> {
     match number {
         None | Some(0) => Ok(Some(DEFAULT_MAX_TAGS)),
         Some(-1) => Ok(None),
         Some(number) => usize::try_from(number).map(Some).map_err(|_| {
             Error::Usage(format!(
-                "--max-tags {number}: expected a number of tags, or -1 for all"
+                "{option}: {number}: expected a number of tags, or -1 for all"
             ))
         }),
     }
@@ -174,7 +181,17 @@ mod tests {
                 "{}",
                 "can't read /nonexistent/ca.crt",
             ),
-            (&[], "import: {maxTags: 3}", "maxTags"),
+            (&[], "import: {maxTags: 3}", "import.maxTags: unknown key"),
+            (
+                &[],
+                "import: {maxImagesPerRepository: -5}",
+                "import.maxImagesPerRepository: -5: expected a number of tags",
+            ),
+            (
+                &[],
+                "import: {requestTimeout: soon}",
+                "import.requestTimeout: \"soon\": expected a positive time",
+            ),
             (&[], "import: {maxInFlightPerHost: 0}", "expected at least 1"),
             (&[], "import: [", "config.yaml"),
         ] {

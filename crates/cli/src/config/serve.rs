@@ -10,11 +10,10 @@ use imagestream_server::settings::{ImportSettings, Settings, Storage};
 
 use super::file::{self, File, ImportSection, StorageKind, StorageSection};
 use super::import::max_tags;
-use crate::arguments::{Mode, ServeArguments};
+use crate::arguments::{DATA_DIR, Mode, ServeArguments};
 use crate::exit::Error;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
-const DEFAULT_DATA_DIR: &str = "./imagestream-data";
 /// What all keys in etcd begin with unless told otherwise.
 const DEFAULT_PREFIX: &str = "/imagestream";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,7 +28,6 @@ pub(crate) fn settings(arguments: &ServeArguments) -> Result<Settings, Error> {
         Some(path) => File::read(path)?,
         None => File::default(),
     };
-    let listen = arguments.listen.as_deref().or(file.listen.as_deref());
     let max_requests_in_flight = file.limits.max_requests_in_flight.unwrap_or(DEFAULT_IN_FLIGHT);
     if max_requests_in_flight == 0 {
         return Err(Error::Usage(
@@ -37,12 +35,15 @@ pub(crate) fn settings(arguments: &ServeArguments) -> Result<Settings, Error> {
         ));
     }
     Ok(Settings {
-        listen: address(listen.unwrap_or(DEFAULT_LISTEN))?,
+        listen: match (&arguments.listen, &file.listen) {
+            (Some(text), _) => address("--listen", text)?,
+            (None, text) => address("listen", text.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+        },
         data_dir: arguments
             .data_dir
             .clone()
             .or(file.data_dir)
-            .unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            .unwrap_or_else(|| DATA_DIR.into()),
         storage: storage(arguments, file.storage)?,
         token_auth_file: arguments
             .token_auth_file
@@ -67,10 +68,10 @@ pub(crate) fn settings(arguments: &ServeArguments) -> Result<Settings, Error> {
     })
 }
 
-fn address(text: &str) -> Result<SocketAddr, Error> {
+fn address(option: &str, text: &str) -> Result<SocketAddr, Error> {
     let wrong = |why: &dyn std::fmt::Display| {
         Error::Usage(format!(
-            "listen {text:?}: expected ADDRESS:PORT, for example {DEFAULT_LISTEN} ({why})"
+            "{option}: {text:?}: expected ADDRESS:PORT, for example {DEFAULT_LISTEN} ({why})"
         ))
     };
     let mut found = text.to_socket_addrs().map_err(|error| wrong(&error))?;
@@ -78,29 +79,52 @@ fn address(text: &str) -> Result<SocketAddr, Error> {
 }
 
 fn storage(arguments: &ServeArguments, file: StorageSection) -> Result<Storage, Error> {
-    let endpoints = if arguments.etcd_endpoints.is_empty() {
-        file.endpoints
+    let wrong = |problem: &str| Err(Error::Usage(problem.into()));
+    let chosen = arguments.storage.or(file.kind).unwrap_or(StorageKind::Sqlite);
+    if chosen == StorageKind::Sqlite {
+        // A file for etcd may stay as it is where a flag chooses SQLite.
+        let is_file_for_etcd = file.kind == Some(StorageKind::Etcd);
+        return if !arguments.etcd_endpoints.is_empty() {
+            wrong("--etcd-endpoints: has no effect without --storage etcd")
+        } else if !is_file_for_etcd && file.names_etcd() {
+            wrong("storage: endpoints, certificates and a prefix have no effect without kind: etcd")
+        } else {
+            Ok(Storage::Sqlite)
+        };
+    }
+    let (option, endpoints) = if arguments.etcd_endpoints.is_empty() {
+        ("storage.endpoints", file.endpoints)
     } else {
-        arguments.etcd_endpoints.clone()
+        ("--etcd-endpoints", arguments.etcd_endpoints.clone())
     };
-    match arguments.storage.or(file.kind).unwrap_or(StorageKind::Sqlite) {
-        StorageKind::Sqlite if endpoints.is_empty() => Ok(Storage::Sqlite),
-        StorageKind::Sqlite => Err(Error::Usage(
-            "etcd endpoints are given, but storage is not etcd".into(),
-        )),
-        StorageKind::Etcd if endpoints.is_empty() => Err(Error::Usage(
-            "storage etcd needs endpoints: --etcd-endpoints or storage.endpoints".into(),
-        )),
-        StorageKind::Etcd if file.cert_file.is_some() != file.key_file.is_some() => Err(Error::Usage(
-            "storage.certFile and storage.keyFile belong together".into(),
-        )),
-        StorageKind::Etcd => Ok(Storage::Etcd {
-            endpoints,
-            ca_file: file.ca_file,
-            cert_file: file.cert_file,
-            key_file: file.key_file,
-            prefix: file.prefix.unwrap_or_else(|| DEFAULT_PREFIX.into()),
-        }),
+    if endpoints.is_empty() {
+        return wrong("storage.endpoints: storage in etcd needs at least one URL (or --etcd-endpoints)");
+    }
+    let is_url = |text: &String| text.starts_with("http://") || text.starts_with("https://");
+    if let Some(other) = endpoints.iter().find(|text| !is_url(text)) {
+        return wrong(&format!(
+            "{option}: {other:?}: expected a URL, for example http://127.0.0.1:2379"
+        ));
+    }
+    if file.cert_file.is_some() != file.key_file.is_some() {
+        return wrong("storage.certFile: has no effect without storage.keyFile, nor that without it");
+    }
+    Ok(Storage::Etcd {
+        endpoints,
+        ca_file: file.ca_file,
+        cert_file: file.cert_file,
+        key_file: file.key_file,
+        prefix: file.prefix.unwrap_or_else(|| DEFAULT_PREFIX.into()),
+    })
+}
+
+impl StorageSection {
+    fn names_etcd(&self) -> bool {
+        !self.endpoints.is_empty()
+            || self.ca_file.is_some()
+            || self.cert_file.is_some()
+            || self.key_file.is_some()
+            || self.prefix.is_some()
     }
 }
 
@@ -111,7 +135,7 @@ fn import(file: ImportSection) -> Result<ImportSettings, Error> {
         ));
     }
     Ok(ImportSettings {
-        max_images_per_repository: max_tags(file.max_images_per_repository)?,
+        max_images_per_repository: max_tags("import.maxImagesPerRepository", file.max_images_per_repository)?,
         mode: match file.mode {
             Some(Mode::PreserveOriginal) => ImportMode::PreserveOriginal,
             Some(Mode::Legacy) | None => ImportMode::Legacy,
@@ -132,4 +156,120 @@ fn import(file: ImportSection) -> Result<ImportSettings, Error> {
             None => DEFAULT_TIMEOUT,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+    use clap::Parser;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn given(arguments: &[&str], file: &str) -> Result<Settings, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
+        std::fs::write(&path, file).unwrap();
+        let start = ["imagestream", "serve", "--config", path.to_str().unwrap()];
+        let arguments =
+            Arguments::try_parse_from(start.iter().chain(arguments)).map_err(|error| error.to_string())?;
+        let Command::Serve(arguments) = arguments.command else {
+            unreachable!("the command line says serve");
+        };
+        settings(&arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = "{listen: '127.0.0.1:1', dataDir: /data, authorization: {rbacFile: /r}, limits: {maxRequestsInFlight: 3}, \
+                    storage: {kind: etcd, endpoints: ['http://e:2379'], prefix: /p}, registry: {internalHostname: 'r:5000'}, \
+                    import: {mode: PreserveOriginal, maxImagesPerRepository: -1, allowedRegistries: [{domainName: q, insecure: true}]}}";
+        let from_file = given(&[], file).unwrap();
+        assert_eq!(from_file.listen.to_string(), "127.0.0.1:1");
+        assert_eq!(
+            (from_file.data_dir.to_str(), from_file.max_requests_in_flight),
+            (Some("/data"), 3)
+        );
+        let Storage::Etcd {
+            endpoints, prefix, ..
+        } = &from_file.storage
+        else {
+            unreachable!("the file says etcd");
+        };
+        assert_eq!((endpoints[0].as_str(), prefix.as_str()), ("http://e:2379", "/p"));
+        assert_eq!(from_file.hosts.internal(), Some("r:5000"));
+        assert_eq!(from_file.import.mode, ImportMode::PreserveOriginal);
+        assert_eq!(from_file.import.max_images_per_repository, None);
+        assert!(from_file.import.allowed_registries[0].insecure);
+
+        let flags = [
+            "--listen",
+            "127.0.0.1:2",
+            "--data-dir",
+            "/other",
+            "--storage",
+            "sqlite",
+            "--authorization-rbac-file",
+            "/s",
+        ];
+        let both = given(&flags, file).unwrap();
+        assert_eq!(
+            (both.listen.port(), both.data_dir.to_str(), both.storage),
+            (2, Some("/other"), Storage::Sqlite)
+        );
+        assert_eq!(both.rbac_file.unwrap().to_str(), Some("/s"));
+
+        let neither = given(&[], "").unwrap();
+        assert_eq!(
+            (neither.listen.to_string().as_str(), neither.storage),
+            ("127.0.0.1:8443", Storage::Sqlite)
+        );
+        assert_eq!(neither.import.max_images_per_repository, Some(50));
+    }
+
+    #[test]
+    fn what_makes_no_sense_or_has_no_effect_is_refused_with_its_name() {
+        for (flags, file, expected) in [
+            (
+                &["--listen", "8443"][..],
+                "",
+                "--listen: \"8443\": expected ADDRESS:PORT",
+            ),
+            (&[], "listen: here", "listen: \"here\": expected ADDRESS:PORT"),
+            (
+                &[],
+                "limits: {maxRequestsInFlight: 0}",
+                "limits.maxRequestsInFlight: expected at least 1",
+            ),
+            (
+                &["--storage", "etcd"],
+                "",
+                "storage.endpoints: storage in etcd needs",
+            ),
+            (
+                &["--etcd-endpoints", "http://e"],
+                "",
+                "--etcd-endpoints: has no effect without --storage etcd",
+            ),
+            (
+                &["--storage", "etcd", "--etcd-endpoints", "http://e,f:2379"],
+                "",
+                "--etcd-endpoints: \"f:2379\": expected a URL",
+            ),
+            (&[], "storage: {prefix: /p}", "have no effect without kind: etcd"),
+            (
+                &[],
+                "storage: {kind: etcd, endpoints: ['http://e'], keyFile: k}",
+                "storage.certFile: has no effect without storage.keyFile",
+            ),
+            (
+                &[],
+                "import: {maxImagesPerRepository: -2}",
+                "import.maxImagesPerRepository: -2: expected",
+            ),
+        ] {
+            let error = given(flags, file).unwrap_err();
+            assert!(error.contains(expected), "{flags:?} {file}: {error}");
+        }
+    }
 }

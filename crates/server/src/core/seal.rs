@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 const KEY_ID_LENGTH: usize = 4;
 const HEAD_LENGTH: usize = 1 + KEY_ID_LENGTH + NONCE_LEN;
 /// Where a store keeps what only the right key opens.
-const CHECK_KEY: &str = "/imagestream/secret-key-check";
+pub(crate) const CHECK_KEY: &str = "/imagestream/secret-key-check";
 const CHECK_TEXT: &[u8] = b"secrets of this store are sealed with this key";
 
 /// Why secrets can't be sealed and opened.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::OpenError;
 
 /// The database; SQLite keeps its write-ahead log and shared index beside it.
-pub(super) const DATABASE: &str = "imagestream.db";
+pub const DATABASE: &str = "imagestream.db";
 /// Locked while the store is open.
 const LOCK: &str = "imagestream.lock";
 /// In the lock file once the database exists: a database that is missing from then on was lost.

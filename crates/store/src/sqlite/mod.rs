@@ -19,6 +19,7 @@ mod transaction;
 mod watch;
 mod writer;
 
+pub use directory::DATABASE;
 pub use error::OpenError;
 pub use options::SqliteOptions;
 pub use store::SqliteStore;

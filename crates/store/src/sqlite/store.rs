@@ -130,10 +130,19 @@ impl SqliteStore {
     /// [`StoreError::Refused`] if the directory holds a database already or can't be written;
     /// [`StoreError::Full`], [`StoreError::Corrupt`], [`StoreError::Unavailable`].
     pub async fn backup(&self, directory: impl Into<PathBuf>) -> Result<(), StoreError> {
-        let (source, directory) = (self.shared.database.clone(), directory.into());
-        spawn_blocking(move || copy(&source, &directory))
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+        copied(self.shared.database.clone(), directory.into()).await
+    }
+
+    /// Copies the store in `source`, as it is at one moment, to `directory`, whether another process has it open or
+    /// none. The copy is a store itself.
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::backup`]; [`StoreError::Unavailable`] if there is no store in `source`.
+    pub async fn backup_of(
+        source: impl Into<PathBuf>,
+        directory: impl Into<PathBuf>,
+    ) -> Result<(), StoreError> {
+        copied(source.into().join(DATABASE), directory.into()).await
     }
 
     /// Has the writer answer a request; `lost` is the answer when the writer ends without one.
@@ -248,6 +257,12 @@ impl std::fmt::Debug for SqliteStore {
             .field("database", &self.shared.database)
             .finish_non_exhaustive()
     }
+}
+
+async fn copied(source: PathBuf, directory: PathBuf) -> Result<(), StoreError> {
+    spawn_blocking(move || copy(&source, &directory))
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?
 }
 
 /// Copies the database at `source` into `directory`, under its final name only when it is whole and durable.
