@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::errors;
 use crate::negotiation::BodyFormat;
 use crate::options::FieldValidation;
+use crate::protobuf;
 use crate::schema::{Object, Schema};
 
 mod reader;
@@ -182,6 +183,11 @@ impl Decoded {
 pub fn decode(body: &[u8], format: BodyFormat, target: &Target<'_>) -> Result<Decoded, DecodeError> {
     match format {
         BodyFormat::Json => from_json(&text(body), target),
+        BodyFormat::Protobuf => {
+            let value = protobuf::read(body, target.schema)
+                .map_err(|error| DecodeError::new(None, error.to_string()))?;
+            from_value(value, target)
+        }
         BodyFormat::Yaml => {
             let document = yaml::parse(body).map_err(|error| DecodeError::new(None, error))?;
             let mut decoded = from_value(document.value, target)?;

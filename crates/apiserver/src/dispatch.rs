@@ -16,8 +16,9 @@ use crate::endpoint::{Change, Endpoint, Outcome, Request};
 use crate::errors;
 use crate::kind::Verb;
 use crate::metadata;
-use crate::negotiation::{Accepted, PatchType, Shape, body_format, negotiate, patch_type};
+use crate::negotiation::{Accepted, Encoding, PatchType, Shape, body_format, negotiate, patch_type};
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
+use crate::protobuf;
 use crate::respond::{self, ResponseBody};
 
 mod apply;
@@ -81,9 +82,9 @@ impl Dispatcher {
             return Err(errors::method_not_allowed().into());
         }
         let aggregates = matches!(path.trim_end_matches('/'), "/api" | "/apis");
-        let accepted = negotiate(header(head, ACCEPT), |shape| match shape {
+        let accepted = negotiate(header(head, ACCEPT), |encoding, shape| match shape {
             Shape::Object => true,
-            Shape::Discovery(_) => aggregates,
+            Shape::Discovery(_) => aggregates && encoding != Encoding::Protobuf,
             _ => false,
         })?;
         let document = match accepted.shape {
@@ -104,11 +105,17 @@ impl Dispatcher {
         if !has(verb) {
             return Err(errors::method_not_allowed().into());
         }
-        let accepted = negotiate(header(head, ACCEPT), |shape| match shape {
-            Shape::Object | Shape::Table(_) => true,
-            Shape::PartialObjectMetadata(_) => !matches!(verb, Verb::List | Verb::DeleteCollection),
-            Shape::PartialObjectMetadataList(_) => matches!(verb, Verb::List | Verb::DeleteCollection),
-            Shape::Discovery(_) => false,
+        let is_list = matches!(verb, Verb::List | Verb::DeleteCollection);
+        let has_protobuf = protobuf::has_form(endpoint.resource().kind.schema);
+        let accepted = negotiate(header(head, ACCEPT), |encoding, shape| {
+            let is_protobuf = encoding == Encoding::Protobuf;
+            match shape {
+                Shape::Object => !is_protobuf || has_protobuf,
+                Shape::Table(_) => !is_protobuf,
+                Shape::PartialObjectMetadata(_) => !is_list,
+                Shape::PartialObjectMetadataList(_) => is_list,
+                Shape::Discovery(_) => false,
+            }
         })?;
         let outcome = match verb {
             Verb::Get => endpoint.get(request).await?,

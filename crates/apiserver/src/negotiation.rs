@@ -9,7 +9,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use crate::errors;
 
 /// The media types that error texts offer, in the order of preference.
-// Protobuf is in the texts that clients compare; the group has no use for it and does not serve it.
 pub const MEDIA_TYPES: [&str; 3] = [
     "application/json",
     "application/yaml",
@@ -23,6 +22,8 @@ pub enum Encoding {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 impl Encoding {
@@ -32,6 +33,7 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
         }
     }
 }
@@ -43,6 +45,8 @@ pub enum BodyFormat {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// What is made of the object or list before it is written.
@@ -179,6 +183,7 @@ impl<'a> Clause<'a> {
         match (self.kind, self.subtype) {
             ("*", "*") | ("application", "*" | "json") => Some(Encoding::Json),
             ("application", "yaml") => Some(Encoding::Yaml),
+            ("application", "vnd.kubernetes.protobuf") => Some(Encoding::Protobuf),
             _ => None,
         }
     }
@@ -207,7 +212,7 @@ impl<'a> Clause<'a> {
         }
     }
 
-    fn accepted(&self, serves: &impl Fn(Shape) -> bool) -> Option<Accepted> {
+    fn accepted(&self, serves: &impl Fn(Encoding, Shape) -> bool) -> Option<Accepted> {
         let is_known_stream = |(name, value): &(&str, &str)| *name != "stream" || *value == "watch";
         if self.quality == 0 || !self.parameters.iter().all(is_known_stream) {
             return None;
@@ -217,7 +222,7 @@ impl<'a> Clause<'a> {
             shape: self.shape()?,
             pretty: self.parameters.contains(&("pretty", "1")),
         };
-        serves(accepted.shape).then_some(accepted)
+        serves(accepted.encoding, accepted.shape).then_some(accepted)
     }
 }
 
@@ -232,8 +237,11 @@ fn thousandths(text: &str) -> Option<u16> {
     Some(whole.checked_mul(1000)?.saturating_add(decimals).min(1000))
 }
 
-/// The form for an `Accept` header, among the shapes that this path `serves`; otherwise 406.
-pub fn negotiate(accept: Option<&str>, serves: impl Fn(Shape) -> bool) -> Result<Accepted, Box<Status>> {
+/// The form for an `Accept` header, among those that this path `serves`; otherwise 406.
+pub fn negotiate(
+    accept: Option<&str>,
+    serves: impl Fn(Encoding, Shape) -> bool,
+) -> Result<Accepted, Box<Status>> {
     let accept = accept.unwrap_or_default().trim();
     if accept.is_empty() {
         return Ok(Accepted::JSON);
@@ -260,6 +268,7 @@ pub fn body_format(content_type: Option<&str>) -> Result<BodyFormat, Box<Status>
     match media_type(content_type.unwrap_or_default()).as_str() {
         "" | "application/json" => Ok(BodyFormat::Json),
         "application/yaml" => Ok(BodyFormat::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(BodyFormat::Protobuf),
         _ => Err(errors::unsupported_media_type(&MEDIA_TYPES).into()),
     }
 }
@@ -318,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_best_form_that_is_served_is_chosen() {
-        use Encoding::{Json, Yaml};
+        use Encoding::{Json, Protobuf, Yaml};
         let table = Shape::Table(MetaVersion::V1);
         for (accept, expected) in [
             ("", form(Json, Shape::Object)),
@@ -333,7 +342,7 @@ mod tests {
             ("application/yaml;q=0, */*;q=0.1", form(Json, Shape::Object)),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
-                form(Json, Shape::Object),
+                form(Protobuf, Shape::Object),
             ),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
@@ -365,13 +374,13 @@ mod tests {
                 form(Json, Shape::Discovery(DiscoveryVersion::V2)),
             ),
         ] {
-            assert_eq!(negotiate(Some(accept), |_| true), Ok(expected), "{accept}");
+            assert_eq!(negotiate(Some(accept), |_, _| true), Ok(expected), "{accept}");
         }
-        assert_eq!(negotiate(None, |_| true), Ok(Accepted::JSON));
+        assert_eq!(negotiate(None, |_, _| true), Ok(Accepted::JSON));
         assert_eq!(
             negotiate(
                 Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
-                |shape| { shape == Shape::Object }
+                |_, shape| { shape == Shape::Object }
             ),
             Ok(Accepted::JSON)
         );
@@ -382,12 +391,11 @@ mod tests {
         for accept in [
             "application/xml",
             "text/csv",
-            "application/vnd.kubernetes.protobuf",
             "application/json;as=Table;v=v2;g=meta.k8s.io",
             "application/json;q=0",
             "nonsense",
         ] {
-            let status = negotiate(Some(accept), |_| true).unwrap_err();
+            let status = negotiate(Some(accept), |_, _| true).unwrap_err();
             assert_eq!(status.code, Some(406), "{accept}");
             assert_eq!(
                 status.message.as_deref(),

@@ -18,6 +18,9 @@ use crate::endpoint::{Endpoint, Object, ObjectList, Outcome, Request};
 use crate::errors;
 use crate::negotiation::{Accepted, Encoding, Shape, is_pretty, negotiate};
 use crate::ordered::Ordered;
+use crate::protobuf;
+use crate::schema;
+use crate::schema::meta::STATUS;
 
 mod table;
 mod watch;
@@ -37,7 +40,7 @@ pub fn status(status: &Status, head: &Parts) -> Response<ResponseBody> {
         .headers
         .get(http::header::ACCEPT)
         .and_then(|value| value.to_str().ok());
-    let accepted = negotiate(accept, |_| true).unwrap_or(Accepted::JSON);
+    let accepted = negotiate(accept, |_, _| true).unwrap_or(Accepted::JSON);
     let accepted = Accepted {
         shape: Shape::Object,
         ..accepted
@@ -49,7 +52,7 @@ pub fn status(status: &Status, head: &Parts) -> Response<ResponseBody> {
         .unwrap_or(StatusCode::OK);
     // A status is made of texts and numbers and can always be written.
     let value = serde_json::to_value(status).unwrap_or(Value::Null);
-    let mut response = whole(code, &value, accepted, head);
+    let mut response = whole(code, &value, Form::Object(&STATUS), accepted, head);
     let retry = status
         .details
         .as_ref()
@@ -65,7 +68,9 @@ pub fn status(status: &Status, head: &Parts) -> Response<ResponseBody> {
 /// A document that is no object of a resource: discovery, for example.
 #[must_use]
 pub fn document(document: &Value, accepted: Accepted, head: &Parts) -> Response<ResponseBody> {
-    whole(StatusCode::OK, document, accepted, head)
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let form = schema::discovery::document(kind).map_or(Form::Json, Form::Object);
+    whole(StatusCode::OK, document, form, accepted, head)
 }
 
 /// The answer where nothing is.
@@ -116,16 +121,35 @@ fn object(
         return Ok(response(code, accepted, full(bytes)));
     }
     let object = object.into_value()?;
-    let shown = match accepted.shape {
+    let (shown, form) = match accepted.shape {
         Shape::Table(version) => {
             let mut tables = Tables::new(&**endpoint, request, version)?;
-            tables.of_object(&object)
+            (tables.of_object(&object), Form::Json)
         }
-        Shape::PartialObjectMetadata(version) => partial(&object, version.api_version()),
-        _ => object,
+        Shape::PartialObjectMetadata(version) => {
+            (partial(&object, version.api_version()), Form::Object(&PARTIAL))
+        }
+        _ => (object, Form::Object(endpoint.resource().kind.schema)),
     };
-    Ok(whole(code, &shown, accepted, head))
+    Ok(whole(code, &shown, form, accepted, head))
 }
+
+/// What an answer is in protobuf.
+#[derive(Clone, Copy)]
+enum Form {
+    Object(&'static schema::Object),
+    ListOf(&'static schema::Object),
+    /// Nothing: it is only ever JSON or YAML.
+    Json,
+}
+
+/// The fields of an object of which only the metadata is shown.
+static PARTIAL: schema::Object = schema::Object::new(
+    schema::meta::HOME,
+    "PartialObjectMetadata",
+    "An object's metadata.",
+    &[schema::KIND, schema::API_VERSION, schema::METADATA],
+);
 
 /// An object's metadata as an object of its own.
 fn partial(object: &Value, api_version: &str) -> Value {
@@ -145,12 +169,15 @@ fn list(
 ) -> Result<Response<ResponseBody>, Box<Status>> {
     let resource = endpoint.resource();
     let metadata = list_metadata(&list);
+    let mut form = Form::ListOf(resource.kind.schema);
     let shown = match accepted.shape {
         Shape::Table(version) => {
+            form = Form::Json;
             let mut tables = Tables::new(&**endpoint, request, version)?;
             tables.of_list(list, &metadata)?
         }
         Shape::PartialObjectMetadataList(version) => {
+            form = Form::ListOf(&PARTIAL);
             let items = list.items.into_iter().map(|item| {
                 item.into_value()
                     .map(|item| partial(&item, version.api_version()))
@@ -184,7 +211,7 @@ fn list(
             })
         }
     };
-    Ok(whole(StatusCode::OK, &shown, accepted, head))
+    Ok(whole(StatusCode::OK, &shown, form, accepted, head))
 }
 
 fn list_metadata(list: &ObjectList) -> Value {
@@ -262,8 +289,20 @@ fn pretty(accepted: Accepted, head: &Parts) -> bool {
 }
 
 /// A whole value in the client's encoding.
-fn whole(code: StatusCode, value: &Value, accepted: Accepted, head: &Parts) -> Response<ResponseBody> {
+fn whole(
+    code: StatusCode,
+    value: &Value,
+    form: Form,
+    accepted: Accepted,
+    head: &Parts,
+) -> Response<ResponseBody> {
     let body = match accepted.encoding {
+        Encoding::Protobuf => match form {
+            Form::Object(schema) => protobuf::object(value, schema),
+            Form::ListOf(schema) => protobuf::list(value, schema),
+            // Negotiation offers protobuf only where there is a form.
+            Form::Json => Vec::new(),
+        },
         Encoding::Yaml => serde_saphyr::to_string(value).unwrap_or_default().into_bytes(),
         Encoding::Json => {
             let written = if pretty(accepted, head) {

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
 use super::table::Tables;
-use super::{ResponseBody, partial, response, streamed};
+use super::{PARTIAL, ResponseBody, partial, response, streamed};
 use crate::endpoint::{Endpoint, Object, Request, WatchEvent, WatchEvents};
 use crate::negotiation::{Accepted, Encoding, Shape};
 use crate::ordered::Ordered;
+use crate::protobuf;
+use crate::schema::meta::STATUS;
 
 pub(super) fn respond(
     endpoint: &Arc<dyn Endpoint>,
@@ -21,9 +24,18 @@ pub(super) fn respond(
     events: WatchEvents,
 ) -> Result<Response<ResponseBody>, Box<Status>> {
     // There is no stream of YAML documents in the API.
+    let is_protobuf = accepted.encoding == Encoding::Protobuf;
     let accepted = Accepted {
-        encoding: Encoding::Json,
+        encoding: if is_protobuf {
+            Encoding::Protobuf
+        } else {
+            Encoding::Json
+        },
         ..accepted
+    };
+    let schema = match accepted.shape {
+        Shape::PartialObjectMetadata(_) => &PARTIAL,
+        _ => endpoint.resource().kind.schema,
     };
     let endpoint = Arc::clone(endpoint);
     let mut tables = match accepted.shape {
@@ -58,10 +70,22 @@ pub(super) fn respond(
             WatchEvent::Bookmark(object) => ("BOOKMARK", shaped(Object::Value(object), true)),
             WatchEvent::Error(status) => ("ERROR", serde_json::to_value(status).ok().map(Object::Value)),
         };
+        if is_protobuf {
+            let schema = if name == "ERROR" { &STATUS } else { schema };
+            let object = object
+                .and_then(|object| object.into_value().ok())
+                .unwrap_or_default();
+            return Bytes::from(protobuf::event(name, &protobuf::object(&object, schema)));
+        }
         write_event(&mut line, name, object);
         Bytes::from(line)
     });
-    Ok(response(StatusCode::OK, accepted, streamed(lines)))
+    let mut response = response(StatusCode::OK, accepted, streamed(lines));
+    if is_protobuf {
+        let content_type = HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    Ok(response)
 }
 
 fn write_event(line: &mut Vec<u8>, name: &str, object: Option<Object>) {
