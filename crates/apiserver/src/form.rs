@@ -31,6 +31,15 @@ pub trait Form: Send + Sync + 'static {
         serde_json::json!({"metadata": {}})
     }
 
+    /// What a new object is compared with to tell which fields somebody set.
+    fn unset(&self) -> Value {
+        let mut object = self.empty();
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("metadata".into(), serde_json::json!({}));
+        }
+        object
+    }
+
     /// How it is made unreadable in the store, if it is.
     fn seal(&self) -> Option<&dyn Seal> {
         None

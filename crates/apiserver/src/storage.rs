@@ -326,9 +326,9 @@ impl Objects {
         self.form.shown(&object).unwrap_or(object)
     }
 
-    /// What an object looks like in which nothing is set.
-    pub fn empty(&self) -> Value {
-        self.form.empty()
+    /// What an object looks like in which nobody set anything.
+    pub fn unset(&self) -> Value {
+        self.form.unset()
     }
 
     /// All objects of a namespace (all: empty) that the selectors choose, as they are stored, in key order.

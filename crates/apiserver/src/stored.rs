@@ -66,7 +66,7 @@ impl Endpoint for Stored {
     }
 
     fn empty(&self) -> Value {
-        self.objects.empty()
+        self.objects.unset()
     }
 
     fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {

@@ -60,6 +60,11 @@ impl Form for ImageForm {
     fn empty(&self) -> Value {
         json!(Image::default())
     }
+
+    fn unset(&self) -> Value {
+        // What an image shows of nothing (metadata of version 1.0) is a client's once it is written.
+        json!({"metadata": {}})
+    }
 }
 
 /// The endpoint of a server.

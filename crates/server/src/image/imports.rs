@@ -20,7 +20,7 @@ use imagestream_apiserver::options::WriteOptions;
 use imagestream_apiserver::rbac::Target;
 use imagestream_import::{Credentials, Progress, apply};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::import_record::{Recording, record};
@@ -198,6 +198,10 @@ impl Endpoint for ImageStreamImports {
         let mut import = ImageStreamImport::deserialize(object).map_err(|error| error.to_string())?;
         defaults::image_stream_import(&mut import, self.context.import_mode);
         serde_json::to_value(Typed::new(&import)).map_err(|error| error.to_string())
+    }
+
+    fn empty(&self) -> Value {
+        json!({"metadata": {}, "spec": {"import": false}, "status": {}})
     }
 
     fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
