@@ -360,12 +360,12 @@ fn streams_are_changed_by_patch_label_annotation_and_editor() {
             "team",
             "--type=merge",
             "-p",
-            r#"{"spec":{"tags":[{"name":""}]}}"#,
+            r#"{"spec":{"tags":[{"name":"v1","from":{"kind":"Nothing","name":"x"}}]}}"#,
         ],
         "",
     );
     assert!(
-        wrong.code != 0 && wrong.stderr.contains("spec.tags[0].name"),
+        wrong.code != 0 && wrong.stderr.contains("spec.tags[v1].from.kind"),
         "{wrong:?}"
     );
 }
