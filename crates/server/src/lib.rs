@@ -7,6 +7,7 @@ pub mod backup;
 pub mod config;
 pub mod context;
 pub mod core;
+mod custom_resources;
 mod data_dir;
 pub mod image;
 mod open;
