@@ -92,7 +92,6 @@ impl Client {
     }
 
     /// A request that isn't sent yet.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
