@@ -142,7 +142,10 @@ status: {{}}
     assert_eq!(image["dockerImageReference"], format!("{host}/team/app@{digest}"));
     // There is no list of images of streams.
     let refused = kubectl.fails(&["get", "isimage", "-n", "team"]);
-    assert!(refused.contains("(NotFound)") && refused.contains("imagestreamimages"), "{refused}");
+    assert!(
+        refused.contains("(NotFound)") && refused.contains("imagestreamimages"),
+        "{refused}"
+    );
 
     for described in ["is/app", "istag/app:v1"] {
         let text = kubectl.ok(&["describe", described, "-n", "team"]);

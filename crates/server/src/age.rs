@@ -30,16 +30,16 @@ fn in_short(seconds: i64) -> String {
         _ => format!("{large}{unit}{small}{smaller}"),
     };
     match seconds {
-        ..-1 => "<invalid>".into(),
-        ..0 => "0s".into(),
-        ..120 => format!("{seconds}s"),
-        ..600 => with(seconds / MINUTE, 'm', seconds % MINUTE, 's'),
-        ..10_800 => format!("{}m", seconds / MINUTE),
-        ..28_800 => with(seconds / HOUR, 'h', seconds % HOUR / MINUTE, 'm'),
-        ..172_800 => format!("{}h", seconds / HOUR),
-        ..691_200 => with(seconds / DAY, 'd', seconds % DAY / HOUR, 'h'),
-        ..63_072_000 => format!("{}d", seconds / DAY),
-        ..252_288_000 => with(seconds / YEAR, 'y', seconds % YEAR / DAY, 'd'),
+        i64::MIN..=-2 => "<invalid>".into(),
+        -1 => "0s".into(),
+        0..120 => format!("{seconds}s"),
+        120..600 => with(seconds / MINUTE, 'm', seconds % MINUTE, 's'),
+        600..10_800 => format!("{}m", seconds / MINUTE),
+        10_800..28_800 => with(seconds / HOUR, 'h', seconds % HOUR / MINUTE, 'm'),
+        28_800..172_800 => format!("{}h", seconds / HOUR),
+        172_800..691_200 => with(seconds / DAY, 'd', seconds % DAY / HOUR, 'h'),
+        691_200..63_072_000 => format!("{}d", seconds / DAY),
+        63_072_000..252_288_000 => with(seconds / YEAR, 'y', seconds % YEAR / DAY, 'd'),
         _ => format!("{}y", seconds / YEAR),
     }
 }

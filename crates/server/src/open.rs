@@ -32,7 +32,7 @@ const IN_MEMORY: Keeping = Keeping { on_disk: false };
 /// The store that the settings name, and what ends it.
 pub(crate) enum Opened {
     Sqlite(SqliteStore),
-    Etcd(EtcdStore),
+    Etcd(Box<EtcdStore>),
 }
 
 impl Opened {
@@ -57,7 +57,7 @@ impl Opened {
                 options.ca_pem = read("storage.caFile", ca_file)?;
                 let certificate = read("storage.certFile", cert_file)?;
                 options.client_identity_pem = certificate.zip(read("storage.keyFile", key_file)?);
-                Ok(Self::Etcd(EtcdStore::connect(options).await?))
+                Ok(Self::Etcd(Box::new(EtcdStore::connect(options).await?)))
             }
         }
     }
@@ -65,7 +65,7 @@ impl Opened {
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
-            Self::Etcd(store) => Arc::new(store.clone()),
+            Self::Etcd(store) => Arc::new(EtcdStore::clone(store)),
         }
     }
 

@@ -135,7 +135,7 @@ fn source(directory: &Path, name: &str, limit: u64) -> Result<Source, BackupErro
         }
     }
     Ok(Source {
-        at: at.clone(),
+        at,
         entry: Entry {
             path: name.to_owned(),
             size,

@@ -216,6 +216,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "callers make it in place")]
     fn errors_of(limits: Value) -> Vec<String> {
         let object = LimitRanges
             .normalise(json!({"spec": {"limits": limits}}))

@@ -374,6 +374,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "callers make them in place")]
     fn quota(hard: Value, used: Value) -> Value {
         json!({"metadata": {"name": "q"}, "status": {"hard": hard, "used": used}})
     }

@@ -143,9 +143,9 @@ impl Strategy for ResourceQuotas {
             let text = |amount: Option<&Value>| amount.and_then(Value::as_str).unwrap_or("0").to_owned();
             let cell = format!("{name}: {}/{}", text(used.get(name)), text(Some(hard)));
             if name.starts_with("limits") {
-                limits.push(cell)
+                limits.push(cell);
             } else {
-                requests.push(cell)
+                requests.push(cell);
             }
         }
         vec![

@@ -123,7 +123,15 @@ fn a_prefix_may_end_with_a_dash_where_a_name_may_not() {
         ("aA-", true, false),
         ("AA-", false, false),
     ] {
-        assert_eq!(subdomain(&completed(text, true)).is_empty(), prefix_is_good, "{text}");
-        assert_eq!(subdomain(&completed(text, false)).is_empty(), name_is_good, "{text}");
+        assert_eq!(
+            subdomain(&completed(text, true)).is_empty(),
+            prefix_is_good,
+            "{text}"
+        );
+        assert_eq!(
+            subdomain(&completed(text, false)).is_empty(),
+            name_is_good,
+            "{text}"
+        );
     }
 }
