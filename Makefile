@@ -5,13 +5,13 @@ COMPILER = cc=gcc make=make
 SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl kubectl=kubernetes-client
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: run test bench bench-api bench-import bench-store fmt lint fuzz-check help
+.PHONY: run test conformance bench bench-api bench-import bench-store fmt lint fuzz-check help
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-run:             ## build, and show previews of sample images (no internet needed but for the build)
-	@scripts/need $(COMPILER)
+run:             ## build, start the server and a sample registry, preview and import images, leave the server running
+	@scripts/need $(COMPILER) protoc=protobuf-compiler curl=curl
 	$(CARGO) build --locked --package imagestream --package imagestream-testkit --bins
 	@scripts/demo target/debug
 
@@ -24,6 +24,14 @@ else
 	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace --all-targets
 endif
 	$(CARGO) test --locked --workspace --doc --quiet
+
+conformance:     ## replay recorded answers, where IMAGESTREAM_CONFORMANCE_DIR names the recordings
+ifdef IMAGESTREAM_CONFORMANCE_DIR
+	@scripts/need $(COMPILER) protoc=protobuf-compiler python3=python3 $(SERVERS)
+	@python3 -c 'import yaml' 2>/dev/null || scripts/need python3-yaml=python3-yaml
+	$(CARGO) build --locked --package imagestream --bins
+endif
+	@scripts/conformance $(CURDIR)/target/debug/imagestream
 
 bench: bench-import bench-store bench-api  ## all benchmarks
 

@@ -1,5 +1,5 @@
-//! The client against real registries and one that misbehaves, where a set of them is running: the directory in
-//! `IMAGESTREAM_CONFORMANCE_DIR` holds their certificate authority as `ca.crt`.
+//! The client against real registries and one that misbehaves, where a set of them is running:
+//! `IMAGESTREAM_CONFORMANCE_CA` names their certificate authority.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -13,8 +13,8 @@ use imagestream_registry::{Access, Client, ClientOptions, Credential, Error, Man
 use tokio::time::Instant;
 
 fn client() -> Option<Client> {
-    let directory = std::env::var_os("IMAGESTREAM_CONFORMANCE_DIR")?;
-    let ca = std::fs::read(std::path::Path::new(&directory).join("ca.crt")).expect("ca.crt");
+    let authority = std::env::var_os("IMAGESTREAM_CONFORMANCE_CA")?;
+    let ca = std::fs::read(authority).expect("the registries' authority");
     let options = ClientOptions {
         trusted_ca_pem: Some(ca),
         proxies_from_environment: false,

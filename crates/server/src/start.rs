@@ -16,6 +16,7 @@ use imagestream_apiserver::serve::{
     self, ApiService, AuditSink, Authentication, HealthCheck, ServeOptions, ServiceError, TlsError,
 };
 use imagestream_apiserver::{garbage, kubeconfig};
+use imagestream_import::Platform;
 use imagestream_store::StoreError;
 use imagestream_store::sqlite::OpenError;
 use jiff::Timestamp;
@@ -32,7 +33,7 @@ use crate::settings::Settings;
 use crate::surroundings::Surroundings;
 
 /// The version of Kubernetes' API machinery whose behaviour clients see.
-const API_MINOR: &str = "34";
+const API_MINOR: &str = "36";
 
 /// Why a server does not start. Nothing that was there before is changed.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +198,12 @@ impl Server {
             join_all(tasks).await;
         });
         let result = serve::serve(listener, tls, service, shutdown).await;
+        // Everything that follows the store ends before it, tasks first: they share what the endpoints shared.
         tasks.abort();
+        let ended = tasks.await;
+        if ended.is_err_and(|error| error.is_panic()) {
+            tracing::error!("a task of the server panicked");
+        }
         opened.close().await;
         drop(data);
         result
@@ -289,14 +295,21 @@ fn service(
     )?)
 }
 
+/// What clients decide by which features of Kubernetes' API machinery they use.
 fn version() -> Info {
+    let platform = Platform::own();
+    let number = |number: &str| Some(number.to_owned());
     Info {
         major: "1".into(),
         minor: API_MINOR.into(),
-        git_version: concat!("v1.34.0+imagestream-", env!("CARGO_PKG_VERSION")).into(),
-        git_tree_state: "clean".into(),
+        emulation_major: number("1"),
+        emulation_minor: number(API_MINOR),
+        min_compatibility_major: number("1"),
+        min_compatibility_minor: number(API_MINOR),
+        git_version: format!("v1.{API_MINOR}.0+imagestream-{}", env!("CARGO_PKG_VERSION")),
+        build_date: "1970-01-01T00:00:00Z".into(),
         compiler: "rustc".into(),
-        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        platform: format!("{}/{}", platform.os, platform.architecture),
         ..Info::default()
     }
 }
