@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::errors;
 use crate::negotiation::BodyFormat;
 use crate::options::FieldValidation;
-use crate::protobuf;
+use crate::protobuf::{self, Envelope};
 use crate::schema::{Object, Schema};
 
 mod reader;
@@ -183,11 +183,7 @@ impl Decoded {
 pub fn decode(body: &[u8], format: BodyFormat, target: &Target<'_>) -> Result<Decoded, DecodeError> {
     match format {
         BodyFormat::Json => from_json(&text(body), target),
-        BodyFormat::Protobuf => {
-            let value = protobuf::read(body, target.schema)
-                .map_err(|error| DecodeError::new(None, error.to_string()))?;
-            from_value(value, target)
-        }
+        BodyFormat::Protobuf => from_protobuf(body, target),
         BodyFormat::Yaml => {
             let document = yaml::parse(body).map_err(|error| DecodeError::new(None, error))?;
             let mut decoded = from_value(document.value, target)?;
@@ -240,6 +236,15 @@ fn from_json(text: &str, target: &Target<'_>) -> Result<Decoded, DecodeError> {
     let type_meta = type_meta(text)?;
     let kind = kind_of(&type_meta, target)?;
     finish(kind, target, |node| read_json(text, node))
+}
+
+fn from_protobuf(body: &[u8], target: &Target<'_>) -> Result<Decoded, DecodeError> {
+    let envelope = Envelope::open(body).map_err(|error| DecodeError::new(None, error.to_string()))?;
+    let type_meta = serde_json::json!({"apiVersion": envelope.api_version, "kind": envelope.kind});
+    let kind = kind_of(&type_meta, target)?;
+    let failed = |error: protobuf::Error| DecodeError::new(Some(&kind), error.to_string());
+    let value = envelope.read(target.schema).map_err(failed)?;
+    finish(kind, target, |node| node.deserialize(value))
 }
 
 /// The members that say what an object is; of anything but an object, the value itself.

@@ -16,7 +16,9 @@ use crate::endpoint::{Change, Endpoint, Outcome, Request};
 use crate::errors;
 use crate::kind::Verb;
 use crate::metadata;
-use crate::negotiation::{Accepted, Encoding, PatchType, Shape, body_format, negotiate, patch_type};
+use crate::negotiation::{
+    Accepted, BodyFormat, Encoding, PatchType, Shape, WITHOUT_PROTOBUF, body_format, negotiate, patch_type,
+};
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
 use crate::protobuf;
 use crate::respond::{self, ResponseBody};
@@ -208,7 +210,7 @@ impl Dispatcher {
         body: &Bytes,
     ) -> Result<Outcome, Box<Status>> {
         let format = if body.is_empty() {
-            crate::negotiation::BodyFormat::Json
+            BodyFormat::Json
         } else {
             body_format(header(head, CONTENT_TYPE))?
         };
@@ -234,6 +236,9 @@ impl Dispatcher {
     ) -> Result<Value, Box<Status>> {
         let kind = endpoint.resource().kind;
         let format = body_format(header(head, CONTENT_TYPE))?;
+        if format == BodyFormat::Protobuf && !protobuf::has_form(kind.schema) {
+            return Err(errors::unsupported_media_type(&WITHOUT_PROTOBUF).into());
+        }
         let is_registered = |wanted: &_| self.api.has_kind(wanted);
         let target = Target {
             group: kind.group,

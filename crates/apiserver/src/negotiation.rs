@@ -15,6 +15,9 @@ pub const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.kubernetes.protobuf",
 ];
 
+/// The same for kinds that protobuf does not have.
+pub const WITHOUT_PROTOBUF: [&str; 2] = ["application/json", "application/yaml"];
+
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {

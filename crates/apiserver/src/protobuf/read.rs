@@ -1,226 +1,198 @@
-//! An object from protobuf. The bytes are a client's: whatever is wrong with them is an error, and nothing is read
-//! deeper or longer than a body may be.
+//! Messages made into the JSON that they stand for.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::wire::{Content, take_field};
-use super::{MAGIC, is_in_messages};
+use super::Error;
+use super::wire::{Fields, Payload};
+use crate::metadata;
 use crate::schema::{Field, List, Object, Schema};
 
-/// Messages inside of messages: more than any schema has.
-const MAX_DEPTH: usize = 32;
+/// Messages in messages. No kind is nested that deeply.
+const MAX_DEPTH: usize = 64;
+/// Fields and items that an object may have: a few bytes each make a value of many.
+const MAX_VALUES: usize = 500_000;
 
-/// Why bytes are no object.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProtobufError {
-    /// They don't begin as every object does.
-    #[error("provided data does not appear to be a protobuf message, expected prefix {MAGIC:?}")]
-    NoMagic,
-    /// They break off, or have a field whose length or type can't be.
-    #[error("proto: malformed message")]
-    Malformed,
-    /// A text is not UTF-8, a time not a time, JSON not JSON.
-    #[error("proto: {0}: invalid value")]
-    Value(&'static str),
-    /// Messages are in messages without end.
-    #[error("proto: messages are nested too deep")]
-    TooDeep,
+/// Strings that are not UTF-8 lose what is not.
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-type Result<T> = std::result::Result<T, ProtobufError>;
+/// The object that a message is.
+pub(super) fn object(message: &[u8], schema: &'static Object) -> Result<Value, Error> {
+    let mut reader = Reader {
+        values: MAX_VALUES,
+        depth: MAX_DEPTH,
+    };
+    let mut fields = Map::new();
+    reader.object(message, schema, 0, &mut fields)?;
+    Ok(Value::Object(fields))
+}
 
-/// Reads an object: what the envelope says it is, and the fields of `schema`. Others are left out.
-///
-/// # Errors
-/// What is wrong with the bytes.
-pub fn read(body: &[u8], schema: &'static Object) -> Result<Value> {
-    let mut rest = body.strip_prefix(MAGIC).ok_or(ProtobufError::NoMagic)?;
-    let (mut type_meta, mut raw): (&[u8], &[u8]) = (&[], &[]);
-    while !rest.is_empty() {
-        match take_field(&mut rest).ok_or(ProtobufError::Malformed)? {
-            (1, Content::Bytes(bytes)) => type_meta = bytes,
-            (2, Content::Bytes(bytes)) => raw = bytes,
-            _ => {}
+/// How much more may be read.
+struct Reader {
+    values: usize,
+    depth: usize,
+}
+
+impl Reader {
+    /// Adds to `out` the fields of a message: those of the object itself, or those that are in its field `inside`.
+    fn object(
+        &mut self,
+        message: &[u8],
+        schema: &'static Object,
+        inside: u32,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        self.depth = self.depth.checked_sub(1).ok_or(Error::Depth)?;
+        for field in Fields(message) {
+            let (number, payload) = field?;
+            self.values = self.values.checked_sub(1).ok_or(Error::Size)?;
+            let of = |field: &&Field| field.number == number && field.inlined_from == inside;
+            if let Some(field) = schema.fields.iter().find(of) {
+                self.field(field, payload, out)?;
+            } else if inside == 0 && schema.fields.iter().any(|field| field.inlined_from == number) {
+                self.object(payload.bytes()?, schema, number, out)?;
+            }
         }
+        self.depth += 1;
+        Ok(())
     }
-    let mut object = message(raw, schema, 0)?;
-    while !type_meta.is_empty() {
-        let (number, content) = take_field(&mut type_meta).ok_or(ProtobufError::Malformed)?;
-        let Content::Bytes(bytes) = content else { continue };
-        let name = match number {
-            1 => "apiVersion",
-            2 => "kind",
-            _ => continue,
+
+    /// A field may come again: lists and maps grow, messages are merged, of anything else the last one counts.
+    fn field(
+        &mut self,
+        field: &Field,
+        payload: Payload<'_>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        let before = out.remove(field.name);
+        let value = match field.schema {
+            Schema::List(list) if !list.is_message => {
+                let mut items = match before {
+                    Some(Value::Array(items)) => items,
+                    _ => Vec::new(),
+                };
+                items.push(self.value(list.items, payload, None)?.unwrap_or_default());
+                Some(Value::Array(items))
+            }
+            schema => self.value(schema, payload, before)?,
         };
-        object.insert(name.into(), text(bytes, "envelope")?.into());
-    }
-    Ok(Value::Object(object))
-}
-
-fn text(bytes: &[u8], field: &'static str) -> Result<String> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| ProtobufError::Value(field))
-}
-
-fn message(bytes: &[u8], schema: &'static Object, depth: usize) -> Result<Map<String, Value>> {
-    let mut object = Map::new();
-    read_into(&mut object, bytes, schema, 0, depth)?;
-    Ok(object)
-}
-
-/// Reads the fields of a message that stand in the object itself (`from` 0) or are inlined from field `from`.
-fn read_into(
-    object: &mut Map<String, Value>,
-    mut bytes: &[u8],
-    schema: &'static Object,
-    from: u32,
-    depth: usize,
-) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(ProtobufError::TooDeep);
-    }
-    while !bytes.is_empty() {
-        let (number, content) = take_field(&mut bytes).ok_or(ProtobufError::Malformed)?;
-        let known = schema
-            .fields
-            .iter()
-            .find(|field| field.number == number && field.inlined_from == from);
-        if let Some(field) = known {
-            add(object, field, content, depth)?;
-        } else if let (0, Content::Bytes(inner)) = (from, content)
-            && schema.fields.iter().any(|field| field.inlined_from == number)
-        {
-            read_into(object, inner, schema, number, depth + 1)?;
+        let is_set = |value: &Value| field.required || value.as_str() != Some("");
+        if let Some(value) = value.filter(is_set) {
+            out.insert(field.name.to_owned(), value);
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn add(
-    object: &mut Map<String, Value>,
-    field: &'static Field,
-    content: Content<'_>,
-    depth: usize,
-) -> Result<()> {
-    match field.schema {
-        Schema::List(list) => {
-            let items = object
-                .entry(field.name)
-                .or_insert_with(|| Value::Array(Vec::new()));
-            let Value::Array(items) = items else {
-                return Err(ProtobufError::Malformed);
-            };
-            if list.is_message {
-                let Content::Bytes(inner) = content else {
-                    return Err(ProtobufError::Malformed);
-                };
-                list_message(items, inner, list, field.name, depth)
-            } else {
-                items.push(one(list.items, content, field.name, depth)?);
-                Ok(())
+    /// One value; nothing if it is an empty time or an empty opaque field.
+    fn value(
+        &mut self,
+        schema: Schema,
+        payload: Payload<'_>,
+        before: Option<Value>,
+    ) -> Result<Option<Value>, Error> {
+        let fields = |before: Option<Value>| match before {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        Ok(Some(match schema {
+            Schema::Text(_) => text(payload.bytes()?).into(),
+            Schema::Bytes => STANDARD.encode(payload.bytes()?).into(),
+            Schema::Boolean => (payload.varint()? != 0).into(),
+            // As protobuf has it, the upper half of what does not fit is lost.
+            Schema::Integer("int32") => (payload.varint()? as i32).into(),
+            Schema::Integer(_) => payload.varint()?.cast_signed().into(),
+            Schema::Quantity => text(inner(payload)?.unwrap_or_default()).into(),
+            Schema::Time | Schema::MicroTime => return time(schema, payload),
+            Schema::Raw | Schema::FieldsV1 => match inner(payload)? {
+                None | Some([]) => return Ok(None),
+                Some(json) => serde_json::from_slice(json).map_err(|error| Error::Json(error.to_string()))?,
+            },
+            Schema::Object(schema) => {
+                let mut fields = fields(before);
+                self.object(payload.bytes()?, schema, 0, &mut fields)?;
+                Value::Object(fields)
+            }
+            Schema::Map(values) => {
+                let mut entries = fields(before);
+                let (key, value) = self.entry(payload.bytes()?, *values)?;
+                entries.insert(key, value);
+                Value::Object(entries)
+            }
+            Schema::List(list) => self.items(list, payload)?,
+            // Protobuf has neither.
+            Schema::Untyped | Schema::Number => return Ok(None),
+        }))
+    }
+
+    /// A list that is a message.
+    fn items(&mut self, list: &'static List, payload: Payload<'_>) -> Result<Value, Error> {
+        self.depth = self.depth.checked_sub(1).ok_or(Error::Depth)?;
+        let mut items = Vec::new();
+        for field in Fields(payload.bytes()?) {
+            self.values = self.values.checked_sub(1).ok_or(Error::Size)?;
+            if let (1, payload) = field? {
+                items.push(self.value(list.items, payload, None)?.unwrap_or_default());
             }
         }
-        Schema::Map(values) => {
-            let Content::Bytes(entry) = content else {
-                return Err(ProtobufError::Malformed);
-            };
-            let (key, value) = map_entry(entry, *values, field.name, depth)?;
-            let map = object
-                .entry(field.name)
-                .or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(map) = map {
-                map.insert(key, value);
+        self.depth += 1;
+        Ok(Value::Array(items))
+    }
+
+    fn entry(&mut self, message: &[u8], values: Schema) -> Result<(String, Value), Error> {
+        let mut key = String::new();
+        let mut value = None;
+        for field in Fields(message) {
+            self.values = self.values.checked_sub(1).ok_or(Error::Size)?;
+            match field? {
+                (1, payload) => key = text(payload.bytes()?),
+                (2, payload) => value = self.value(values, payload, value)?,
+                _ => {}
             }
-            Ok(())
         }
-        schema => {
-            object.insert(field.name.into(), one(schema, content, field.name, depth)?);
-            Ok(())
-        }
+        // An entry may leave out a value that is empty.
+        let empty = match values {
+            Schema::Object(_) | Schema::Map(_) => Value::Object(Map::new()),
+            Schema::List(_) => Value::Array(Vec::new()),
+            Schema::Boolean => false.into(),
+            Schema::Integer(_) => 0.into(),
+            Schema::Text(_) | Schema::Bytes | Schema::Quantity => "".into(),
+            _ => Value::Null,
+        };
+        Ok((key, value.unwrap_or(empty)))
     }
 }
 
-fn list_message(
-    items: &mut Vec<Value>,
-    mut bytes: &[u8],
-    list: &'static List,
-    name: &'static str,
-    depth: usize,
-) -> Result<()> {
-    while !bytes.is_empty() {
-        if let (1, content) = take_field(&mut bytes).ok_or(ProtobufError::Malformed)? {
-            items.push(one(list.items, content, name, depth)?);
+/// The bytes in field 1 of a message.
+fn inner(payload: Payload<'_>) -> Result<Option<&[u8]>, Error> {
+    let mut found = None;
+    for field in Fields(payload.bytes()?) {
+        if let (1, payload) = field? {
+            found = Some(payload.bytes()?);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-fn map_entry(mut entry: &[u8], values: Schema, name: &'static str, depth: usize) -> Result<(String, Value)> {
-    let mut key = String::new();
-    let mut value = match values {
-        Schema::Text(_) | Schema::Bytes => Value::String(String::new()),
-        Schema::Boolean => Value::Bool(false),
-        Schema::Integer(_) => 0.into(),
-        Schema::List(_) => Value::Array(Vec::new()),
-        _ => Value::Object(Map::new()),
-    };
-    while !entry.is_empty() {
-        match take_field(&mut entry).ok_or(ProtobufError::Malformed)? {
-            (1, Content::Bytes(bytes)) => key = text(bytes, name)?,
-            (2, content) => {
-                value = match (values, content) {
-                    (Schema::List(list), Content::Bytes(inner)) => {
-                        let mut items = Vec::new();
-                        list_message(&mut items, inner, list, name, depth)?;
-                        Value::Array(items)
-                    }
-                    _ => one(values, content, name, depth)?,
-                };
-            }
+fn time(schema: Schema, payload: Payload<'_>) -> Result<Option<Value>, Error> {
+    let message = payload.bytes()?;
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let (mut seconds, mut nanoseconds) = (0, 0);
+    for field in Fields(message) {
+        match field? {
+            (1, payload) => seconds = payload.varint()?.cast_signed(),
+            (2, payload) => nanoseconds = payload.varint()? as i32,
             _ => {}
         }
     }
-    Ok((key, value))
-}
-
-fn one(schema: Schema, content: Content<'_>, name: &'static str, depth: usize) -> Result<Value> {
-    let invalid = || ProtobufError::Value(name);
-    let value = match (schema, content) {
-        (Schema::Boolean, Content::Varint(number)) => Value::Bool(number != 0),
-        (Schema::Integer(_), Content::Varint(number)) => i64::from_ne_bytes(number.to_ne_bytes()).into(),
-        (Schema::Text(_), Content::Bytes(bytes)) => text(bytes, name)?.into(),
-        (Schema::Bytes, Content::Bytes(bytes)) => STANDARD.encode(bytes).into(),
-        (Schema::Object(object), Content::Bytes(bytes)) => Value::Object(message(bytes, object, depth + 1)?),
-        (schema, Content::Bytes(bytes)) if is_in_messages(schema) => {
-            let (mut first, mut numbers) = (&b""[..], [0u64; 2]);
-            let mut rest = bytes;
-            while !rest.is_empty() {
-                match take_field(&mut rest).ok_or(ProtobufError::Malformed)? {
-                    (1, Content::Bytes(bytes)) => first = bytes,
-                    (number @ 1..=2, Content::Varint(value)) => numbers[number as usize - 1] = value,
-                    _ => {}
-                }
-            }
-            match schema {
-                Schema::Raw | Schema::FieldsV1 if first.is_empty() => Value::Null,
-                Schema::Raw | Schema::FieldsV1 => serde_json::from_slice(first).map_err(|_| invalid())?,
-                Schema::Quantity => text(first, name)?.into(),
-                Schema::Time | Schema::MicroTime => {
-                    let seconds = i64::from_ne_bytes(numbers[0].to_ne_bytes());
-                    let nanos = i32::try_from(numbers[1]).map_err(|_| invalid())?;
-                    let time = Timestamp::new(seconds, nanos).map_err(|_| invalid())?;
-                    if matches!(schema, Schema::Time) {
-                        crate::metadata::time(time).into()
-                    } else {
-                        time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string().into()
-                    }
-                }
-                _ => return Err(ProtobufError::Malformed),
-            }
-        }
-        _ => return Err(ProtobufError::Malformed),
-    };
-    Ok(value)
+    let time = Timestamp::new(seconds, nanoseconds).map_err(|_| Error::Time)?;
+    Ok(Some(match schema {
+        Schema::MicroTime => time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into(),
+        _ => metadata::time(time).into(),
+    }))
 }
