@@ -198,8 +198,8 @@ async fn main() -> Result<()> {
     let (server, ready) = starts(|_| Ok(Place::with_program(program.clone(), parent.path())))?;
     tokio::time::sleep(SETTLE).await;
     let idle = server.resident_bytes();
-    row("ready, empty store", format!("{ready:.1?}"));
-    row("resident, empty store", format!("{:.1} MB", megabytes(idle)));
+    row("ready, empty store", &format!("{ready:.1?}"));
+    row("resident, empty store", &format!("{:.1} MB", megabytes(idle)));
 
     let created = create(&Connector::new(&server)).await?;
     created.row(&format!("create, {CONNECTIONS} connections"));
@@ -209,8 +209,8 @@ async fn main() -> Result<()> {
     })?;
     tokio::time::sleep(SETTLE).await;
     let full = server.resident_bytes();
-    row("ready, 10,000 streams", format!("{ready10k:.1?}"));
-    row("resident, 10,000 streams", format!("{:.1} MB", megabytes(full)));
+    row("ready, 10,000 streams", &format!("{ready10k:.1?}"));
+    row("resident, 10,000 streams", &format!("{:.1} MB", megabytes(full)));
 
     let connector = Connector::new(&server);
     let one = get(&connector, 1).await?;
@@ -220,12 +220,12 @@ async fn main() -> Result<()> {
     let (bytes, listed) = list(&connector, ALL_STREAMS).await?;
     row(
         "list of 10,000",
-        format!("{listed:.1?}, {:.1} MB", megabytes(bytes as u64)),
+        &format!("{listed:.1?}, {:.1} MB", megabytes(bytes as u64)),
     );
     let (page_bytes, page) = list(&connector, &format!("{ALL_STREAMS}?limit=500")).await?;
     row(
         "list of the first 500",
-        format!("{page:.1?}, {:.1} MB", megabytes(page_bytes as u64)),
+        &format!("{page:.1?}, {:.1} MB", megabytes(page_bytes as u64)),
     );
 
     let mut registry = Registry::start(IMPORTS)?;
@@ -238,7 +238,7 @@ async fn main() -> Result<()> {
     let watched = watch::fan_out(&connector, &namespace(0)).await?;
     watched.row("change seen by 1,000 watchers");
     let used = server.resident_bytes();
-    row("resident after all that", format!("{:.1} MB", megabytes(used)));
+    row("resident after all that", &format!("{:.1} MB", megabytes(used)));
     let _ = server.stop();
 
     println!(
@@ -264,6 +264,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn row(name: &str, figure: String) {
+fn row(name: &str, figure: &str) {
     println!("{name:<34} {figure:>14}");
 }
