@@ -381,7 +381,7 @@ impl InForce {
             Outcome::Status(_) => {
                 self.sync
                     .refresh(self.kind, namespace, &request.info.name)
-                    .await?
+                    .await?;
             }
             Outcome::Watch(_) => {}
         }
