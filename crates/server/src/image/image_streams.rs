@@ -154,3 +154,6 @@ pub(crate) fn normalised(object: Value, mode: ImportMode) -> Result<Value, Strin
     defaults::image_stream(&mut stream, mode);
     serde_json::to_value(Typed::new(&stream)).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

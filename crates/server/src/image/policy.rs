@@ -66,3 +66,78 @@ fn texts(list: Option<&Value>) -> Vec<String> {
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use imagestream_api::reference::ImageReference;
+    use imagestream_registry::sources::PullBy;
+    use serde_json::json;
+
+    use super::super::testing::TestServer;
+    use super::*;
+
+    fn reference(text: &str) -> ImageReference {
+        ImageReference::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_any_configuration_every_registry_is_contacted_as_it_is() {
+        let server = TestServer::start().await;
+        let rules = rules(&server.context).await.unwrap();
+        let image = reference("quay.io/a/b:c");
+        assert!(!rules.blocked(&image) && !rules.insecure(&image));
+        assert_eq!(rules.pull_sources(&image, PullBy::Tag).candidates, [image]);
+    }
+
+    #[tokio::test]
+    async fn all_kinds_of_configuration_count_and_only_the_image_configuration_of_the_cluster() {
+        let server = TestServer::start().await;
+        let context = &server.context;
+        let sources = |registry: &str| {
+            json!({"registrySources": {"blockedRegistries": [format!("{registry}/blocked")],
+                   "insecureRegistries": [registry], "allowedRegistries": ["nowhere.example.com"]}})
+        };
+        for (name, registry) in [("cluster", "lab.example.com"), ("other", "other.example.com")] {
+            let configuration = json!({"metadata": {"name": name}, "spec": sources(registry)});
+            server.store(&context.image_configs, configuration).await;
+        }
+        let group = |mirror: &str| json!([{"source": "quay.io/a", "mirrors": [mirror]}]);
+        for (objects, field, mirror) in [
+            (
+                &context.digest_mirror_sets,
+                "imageDigestMirrors",
+                "digests.example.com/a",
+            ),
+            (&context.tag_mirror_sets, "imageTagMirrors", "tags.example.com/a"),
+            (
+                &context.content_source_policies,
+                "repositoryDigestMirrors",
+                "policy.example.com/a",
+            ),
+        ] {
+            let set = json!({"metadata": {"name": "m"}, "spec": {field: group(mirror)}});
+            server.store(objects, set).await;
+        }
+        let rules = rules(context).await.unwrap();
+        assert!(rules.blocked(&reference("lab.example.com/blocked/x")));
+        assert!(!rules.blocked(&reference("other.example.com/blocked/x")));
+        assert!(rules.insecure(&reference("lab.example.com/x")));
+        let registries = |image: &str, by: PullBy| -> Vec<String> {
+            let sources = rules.pull_sources(&reference(image), by);
+            sources
+                .candidates
+                .into_iter()
+                .map(|candidate| candidate.registry)
+                .collect()
+        };
+        let digest = format!("quay.io/a/b@sha256:{}", "0".repeat(64));
+        assert_eq!(
+            registries(&digest, PullBy::Digest),
+            ["digests.example.com", "policy.example.com", "quay.io"]
+        );
+        assert_eq!(
+            registries("quay.io/a/b:c", PullBy::Tag),
+            ["tags.example.com", "quay.io"]
+        );
+    }
+}

@@ -117,3 +117,101 @@ pub(crate) async fn images(
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::TestServer;
+
+    const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+    fn image(name: &str, layer: &str, config: &str) -> Value {
+        json!({"metadata": {"name": name}, "dockerImageReference": "a/b", "dockerImageMetadata": {"Id": config},
+               "dockerImageLayers": [{"name": layer, "size": 10, "mediaType": "layer"}],
+               "dockerImageManifestMediaType": MANIFEST})
+    }
+
+    fn list(name: &str, members: &[&str]) -> Value {
+        let members: Vec<Value> = members.iter().map(|member| json!({"digest": member})).collect();
+        json!({"metadata": {"name": name}, "dockerImageReference": "a/b", "dockerImageManifests": members,
+               "dockerImageManifestMediaType": "list"})
+    }
+
+    /// A server with a stream of these images, of which those in `stored` exist.
+    async fn serving(images: &[&str], stored: Vec<Value>) -> TestServer {
+        let server = TestServer::start().await;
+        for image in stored {
+            server.store(&server.context.images, image).await;
+        }
+        let items: Vec<Value> = images
+            .iter()
+            .map(|image| json!({"image": image, "dockerImageReference": "a/b"}))
+            .collect();
+        let stream = json!({"metadata": {"name": "s", "namespace": "n", "managedFields": [{"manager": "m"}]},
+            "status": {"tags": [{"tag": "t", "items": items}]}});
+        server.store(&server.context.streams, stream).await;
+        server
+    }
+
+    #[tokio::test]
+    async fn all_images_of_the_history_and_the_members_of_lists_are_shown() {
+        let stored = vec![
+            image("old", "l1", "c1"),
+            // A list that names itself is no trap.
+            list("new", &["member", "new", "absent"]),
+            image("member", "l2", "c2"),
+            image("elsewhere", "l3", "c3"),
+        ];
+        let server = serving(&["new", "old", ""], stored).await;
+        let (code, layers) = server.get("imagestreams/s/layers").await;
+        assert_eq!(code, 200, "{layers}");
+        assert_eq!(
+            (&layers["kind"], &layers["metadata"]["name"]),
+            (&json!("ImageStreamLayers"), &json!("s"))
+        );
+        assert_eq!(layers["metadata"].get("managedFields"), None);
+        let of = |layers: &[&str], config: &str| json!({"imageMissing": false, "layers": layers, "config": config});
+        assert_eq!(
+            layers["images"],
+            json!({
+                "absent": {"imageMissing": true, "layers": null, "config": null},
+                "member": of(&["l2"], "c2"),
+                "new": {"imageMissing": false, "layers": null, "config": null,
+                        "manifests": ["member", "new", "absent"]},
+                "old": of(&["l1"], "c1"),
+            })
+        );
+        assert_eq!(layers["blobs"]["l2"], json!({"size": 10, "mediaType": "layer"}));
+        assert_eq!(layers["blobs"]["c2"], json!({"size": null, "mediaType": CONFIG}));
+        assert_eq!(
+            layers["blobs"]["old"],
+            json!({"size": null, "mediaType": MANIFEST})
+        );
+        assert_eq!(layers["blobs"].get("l3"), None);
+    }
+
+    #[tokio::test]
+    async fn layers_that_make_no_sense_are_not_answered() {
+        let server = serving(&["x"], vec![image("x", "l", "")]).await;
+        let (code, refused) = server.get("imagestreams/s/layers").await;
+        assert_eq!(code, 422);
+        assert_eq!(
+            refused["message"],
+            ".image.openshift.io \"\" is invalid: images[x].config: Invalid value: \"\": config cannot be an empty \
+             string"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_not_there_has_no_layers() {
+        let server = TestServer::start().await;
+        let (code, missing) = server.get("imagestreams/s/layers").await;
+        assert_eq!(code, 404);
+        assert_eq!(
+            missing["message"],
+            "imagestreams.image.openshift.io \"s\" not found"
+        );
+    }
+}

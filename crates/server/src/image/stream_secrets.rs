@@ -132,3 +132,66 @@ pub(crate) fn keychain(secrets: &[Secret]) -> Result<Keychain, String> {
     }
     Ok(keychain)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::TestServer;
+    use super::*;
+
+    fn secret(namespace: &str, name: &str, kind: &str, excluded: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": namespace, "annotations": {EXCLUDED: excluded}},
+               "type": kind, "data": {".dockercfg": "e30="}})
+    }
+
+    #[tokio::test]
+    async fn the_pull_secrets_of_the_namespace_are_listed_whether_or_not_the_stream_exists() {
+        let server = TestServer::start().await;
+        for secret in [
+            secret("n", "b", DOCKERCFG, "false"),
+            secret("n", "a", DOCKERCONFIGJSON, "True"),
+            secret("n", "opaque", "Opaque", ""),
+            secret("n", "excluded", DOCKERCFG, "true"),
+            secret("m", "foreign", DOCKERCFG, ""),
+        ] {
+            server.store(&server.context.secrets, secret).await;
+        }
+        let (code, list) = server.get("imagestreams/none/secrets").await;
+        assert_eq!(code, 200, "{list}");
+        assert_eq!(
+            (&list["kind"], &list["apiVersion"]),
+            (&json!("SecretList"), &json!("image.openshift.io/v1"))
+        );
+        let items = list["items"].as_array().unwrap();
+        let names: Vec<&Value> = items.iter().map(|item| &item["metadata"]["name"]).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(items[1]["data"][".dockercfg"], "e30=");
+        assert_eq!(
+            (items[1].get("kind"), &items[1]["type"]),
+            (None, &json!(DOCKERCFG))
+        );
+        let revision = server.context.store.current_revision().await.unwrap();
+        assert_eq!(list["metadata"]["resourceVersion"], revision.to_string());
+    }
+
+    #[tokio::test]
+    async fn options_of_lists_are_not_taken() {
+        let server = TestServer::start().await;
+        let (code, refused) = server.get("imagestreams/s/secrets?labelSelector=a%3Db").await;
+        assert_eq!((code, &refused["reason"]), (400, &json!("BadRequest")));
+    }
+
+    #[test]
+    fn an_unreadable_secret_is_reported_without_its_content() {
+        let mut secret = secret("n", "a", DOCKERCFG, "");
+        // {"x": {"auth": "c2VjcmV0"}}: no user and password.
+        secret["data"][".dockercfg"] = json!("eyJ4IjogeyJhdXRoIjogImMyVmpjbVYwIn19");
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        let error = keychain(&[secret]).unwrap_err();
+        assert!(
+            error.contains("auth") && !error.contains("c2VjcmV0") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}
