@@ -12,7 +12,7 @@ use imagestream_apiserver::kind::{Kind, Resource, Verb};
 use imagestream_apiserver::metadata;
 use imagestream_apiserver::options::{DeleteOptions, WriteOptions};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::images::{IMAGES, changed_image, read};
 use super::stream_write::{complete, identify, typed};
@@ -162,6 +162,10 @@ impl Endpoint for Signatures {
 
     fn verbs(&self) -> &'static [Verb] {
         &[Verb::Create, Verb::Delete]
+    }
+
+    fn empty(&self) -> Value {
+        json!(ImageSignature::default())
     }
 
     fn normalise(&self, object: Value) -> Result<Value, String> {

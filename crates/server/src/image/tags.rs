@@ -22,7 +22,7 @@ use imagestream_apiserver::options::{DeleteOptions, ListOptions, WriteOptions};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::images::filled;
 use super::stream_write::{complete, typed};
@@ -44,7 +44,7 @@ const UPDATE_WAITS: [Duration; 3] = [
 const SELECTABLE: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 /// An object that is computed from one tag of a stream.
-pub(super) trait TagObject: Kind + Row + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub(super) trait TagObject: Default + Kind + Row + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Where the objects are.
     const RESOURCE: &'static Resource;
     /// What they are called.
@@ -328,6 +328,10 @@ impl<T: TagObject> Endpoint for Tags<T> {
             Verb::Patch,
             Verb::Update,
         ]
+    }
+
+    fn empty(&self) -> Value {
+        json!(T::default())
     }
 
     fn normalise(&self, object: Value) -> Result<Value, String> {

@@ -276,6 +276,10 @@ impl Endpoint for Review {
         &[Verb::Create]
     }
 
+    fn empty(&self) -> Value {
+        json!({"metadata": {}, "spec": {}, "status": {}})
+    }
+
     fn create<'a>(&'a self, request: &'a Request, object: Value, _: WriteOptions) -> Reply<'a> {
         Box::pin(std::future::ready(self.answer(request, object)))
     }

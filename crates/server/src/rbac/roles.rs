@@ -402,6 +402,10 @@ impl Endpoint for InForce {
         self.stored.normalise(object)
     }
 
+    fn empty(&self) -> Value {
+        self.stored.empty()
+    }
+
     fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
         self.stored.get(request)
     }
