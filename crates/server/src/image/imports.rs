@@ -194,10 +194,6 @@ impl Endpoint for ImageStreamImports {
         &[Verb::Create]
     }
 
-    fn empty(&self) -> Value {
-        json!(ImageStreamImport::default())
-    }
-
     fn normalise(&self, object: Value) -> Result<Value, String> {
         let mut import = ImageStreamImport::deserialize(object).map_err(|error| error.to_string())?;
         defaults::image_stream_import(&mut import, self.context.import_mode);
