@@ -16,7 +16,7 @@ use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::context::Context;
-use crate::core::seal::SecretSeal;
+use crate::core::seal::{SealError, SecretSeal};
 use crate::data_dir::DataDir;
 use crate::settings::{ImportSettings, Settings, Storage};
 use crate::start::StartError;
@@ -95,7 +95,17 @@ fn read_pem(setting: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
 
 /// Opens the objects of every kind, and makes what all endpoints share.
 pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Result<Context, StartError> {
-    let seal = SecretSeal::open(store, &settings.data_dir, settings.secret_key_file.as_deref()).await?;
+    let key_file = settings.secret_key_file.as_deref();
+    let seal = SecretSeal::open(store, &settings.data_dir, key_file)
+        .await
+        .map_err(|error| match error {
+            SealError::Store(error) => StartError::Store(error),
+            error if key_file.is_some() => StartError::Setting {
+                name: "secrets.keyFile",
+                problem: error.to_string(),
+            },
+            error => error.into(),
+        })?;
     let open = |prefix: &str, form: Arc<dyn Form>, keeping: Keeping| {
         Arc::new(Objects::open(Arc::clone(store), prefix, form, keeping))
     };

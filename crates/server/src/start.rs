@@ -240,10 +240,14 @@ fn tls(settings: &Settings, pki: &Pki) -> Result<rustls::ServerConfig, StartErro
     let mut authorities = serve::certificates(&pki.ca_certificate)?;
     if let Some(path) = &settings.client_ca_file {
         const SETTING: &str = "authentication.clientCAFile";
-        let added = serve::certificates(&read(SETTING, path)?).map_err(|error| StartError::Setting {
+        let wrong = |problem: &dyn std::fmt::Display| StartError::Setting {
             name: SETTING,
-            problem: format!("{}: {error}", path.display()),
-        })?;
+            problem: format!("{}: {problem}", path.display()),
+        };
+        let added = serve::certificates(&read(SETTING, path)?).map_err(|error| wrong(&error))?;
+        if added.is_empty() {
+            return Err(wrong(&"there is no certificate in it"));
+        }
         authorities.extend(added);
     }
     Ok(serve::tls_config(&pki.serving, &authorities)?)

@@ -103,7 +103,13 @@ impl Connections {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificates = match &options.trusted_ca_pem {
             Some(pem) => Certificate::from_pem_bundle(pem)
-                .map_err(|error| BuildError(format!("trusted certificates: {error}")))?,
+                .map_err(|error| BuildError(format!("trusted certificates: {error}")))
+                .and_then(|found| {
+                    // Whoever names a file means to trust somebody.
+                    (!found.is_empty())
+                        .then_some(found)
+                        .ok_or_else(|| BuildError("trusted certificates: there is none in the file".into()))
+                })?,
             None => Vec::new(),
         };
         HeaderValue::from_str(&options.user_agent)
