@@ -237,6 +237,18 @@ impl Objects {
         }
     }
 
+    /// An object, as it was stored when memory last heard of the store; see [`Objects::ready`]. Not for objects that are
+    /// kept on disk.
+    ///
+    /// # Errors
+    /// 500 if it can't be read.
+    pub fn in_memory(&self, namespace: &str, name: &str) -> Result<Option<Stored>, Box<Status>> {
+        let entry = self.cache.get(&self.key(namespace, name));
+        entry
+            .map(|entry| self.of_entry(&entry, false)?.stored())
+            .transpose()
+    }
+
     /// Whether there was an object of this name when memory last heard of the store; see [`Objects::ready`].
     pub fn contains(&self, namespace: &str, name: &str) -> bool {
         self.cache.get(&self.key(namespace, name)).is_some()

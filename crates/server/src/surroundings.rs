@@ -30,6 +30,7 @@ impl Surroundings {
     /// # Errors
     /// Those of the store.
     pub async fn prepare(context: &Arc<Context>) -> Result<Self, Box<Status>> {
+        core::prepare(context).await?;
         let quotas = Arc::new(Quotas::new(context));
         let mut endpoints = core::endpoints(context, &quotas);
         endpoints.extend(config::endpoints(context));

@@ -14,9 +14,18 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use imagestream_apiserver::endpoint::Endpoint;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::context::Context;
 use quota::Quotas;
+
+/// Creates what is there from the start.
+///
+/// # Errors
+/// Those of the store.
+pub async fn prepare(context: &Context) -> Result<(), Box<Status>> {
+    namespaces::create_default(context).await
+}
 
 /// The endpoints of the group.
 pub fn endpoints(context: &Arc<Context>, quotas: &Arc<Quotas>) -> Vec<Arc<dyn Endpoint>> {

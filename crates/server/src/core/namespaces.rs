@@ -119,6 +119,23 @@ pub(super) fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {
     ]
 }
 
+/// Creates the namespace that is there from the start, if it is not.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn create_default(context: &Context) -> Result<(), Box<Status>> {
+    if context.namespaces.get("", DEFAULT).await?.is_some() {
+        return Ok(());
+    }
+    let mut object = fresh(json!({"metadata": {"name": DEFAULT}}))?;
+    metadata::identify(&mut object, Timestamp::now());
+    match context.namespaces.create(object).await {
+        // Another server of the same store was first.
+        Err(status) if status.reason.as_deref() != Some("AlreadyExists") => Err(status),
+        _ => Ok(()),
+    }
+}
+
 /// A namespace as it is created.
 ///
 /// # Errors

@@ -44,7 +44,9 @@ const UPDATE_WAITS: [Duration; 3] = [
 const SELECTABLE: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 /// An object that is computed from one tag of a stream.
-pub(super) trait TagObject: Default + Kind + Row + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub(super) trait TagObject:
+    Default + Kind + Row + Serialize + DeserializeOwned + Send + Sync + 'static
+{
     /// Where the objects are.
     const RESOURCE: &'static Resource;
     /// What they are called.

@@ -1,10 +1,10 @@
 //! Keeps the authorizer's policy as the stored roles and bindings say.
 //!
-//! Each change is dealt with by reading the object again, one at a time: whoever comes late finds the present state
-//! and can't bring back what was revoked.
+//! A change is dealt with by reading the object again while nobody else can change the policy: whoever comes late finds
+//! the present state and can't bring back what was revoked.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -18,7 +18,6 @@ use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_apiserver::storage::Objects;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use tokio::sync::Mutex;
 
 use super::roles::RoleKind;
 use crate::context::Context;
@@ -30,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct PolicySync {
     authorizer: Arc<Authorizer>,
     kinds: [(RoleKind, Arc<Objects>); 4],
-    /// What is in force. Whoever holds it is the one who changes the policy.
+    /// What is in force.
     known: Mutex<BTreeSet<(RoleKind, String, String)>>,
 }
 
@@ -60,8 +59,7 @@ impl PolicySync {
                 .await?;
             for item in items {
                 let object = item.to_value()?;
-                self.refresh(*kind, text(&object, "namespace"), text(&object, "name"))
-                    .await?;
+                self.apply(*kind, text(&object, "namespace"), text(&object, "name"));
             }
         }
         Ok(())
@@ -77,34 +75,52 @@ impl PolicySync {
         namespace: &str,
         name: &str,
     ) -> Result<(), Box<Status>> {
-        let mut known = self.known.lock().await;
-        let objects = self
-            .kinds
-            .iter()
-            .find(|(known, _)| *known == kind)
-            .map(|(_, objects)| objects);
-        let stored = match objects {
-            Some(objects) => objects.get(namespace, name).await?,
-            None => None,
+        self.objects(kind).ready().await?;
+        self.apply(kind, namespace, name);
+        Ok(())
+    }
+
+    fn objects(&self, kind: RoleKind) -> &Objects {
+        let [roles, cluster_roles, role_bindings, cluster_role_bindings] = &self.kinds;
+        let (_, objects) = match kind {
+            RoleKind::Role => roles,
+            RoleKind::ClusterRole => cluster_roles,
+            RoleKind::RoleBinding => role_bindings,
+            RoleKind::ClusterRoleBinding => cluster_role_bindings,
         };
-        let object = stored.and_then(|stored| match kind.read(stored.object) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                tracing::error!(%namespace, %name, %error, "a stored role or binding can't be read and grants nothing");
-                None
+        objects
+    }
+
+    /// Puts in force what memory knows of one object. What can't be read grants nothing.
+    fn apply(&self, kind: RoleKind, namespace: &str, name: &str) {
+        let is_there = self.authorizer.update(|policy| {
+            let stored = self.objects(kind).in_memory(namespace, name);
+            let stored = stored.map_err(|status| status.message.unwrap_or_default());
+            match stored.and_then(|stored| stored.map(|stored| kind.read(stored.object)).transpose()) {
+                Ok(Some(object)) => {
+                    policy.put(object, Origin::Stored);
+                    return true;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(
+                        namespace,
+                        name,
+                        error,
+                        "a stored role or binding can't be read and grants nothing"
+                    );
+                }
             }
+            policy.remove(kind.of_policy(), namespace, name, Origin::Stored);
+            false
         });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (kind, namespace.to_owned(), name.to_owned());
-        if object.is_some() {
+        if is_there {
             known.insert(key);
         } else {
             known.remove(&key);
         }
-        self.authorizer.update(|policy| match object {
-            Some(object) => policy.put(object, Origin::Stored),
-            None => policy.remove(kind.of_policy(), namespace, name, Origin::Stored),
-        });
-        Ok(())
     }
 
     /// Follows what other servers of the same store write, for as long as it is polled.
@@ -125,7 +141,7 @@ impl PolicySync {
             watches.push(events.map(move |event| (kind, event)).boxed());
         }
         // What was deleted while nobody watched is not among the events.
-        self.forget_deleted().await?;
+        self.refresh_known().await?;
         let mut watches = select_all(watches);
         while let Some((kind, event)) = watches.next().await {
             let object = match event {
@@ -136,16 +152,18 @@ impl PolicySync {
                 WatchEvent::Error(status) => return Err(status),
             };
             let object = Object::into_value(object)?;
-            self.refresh(kind, text(&object, "namespace"), text(&object, "name"))
-                .await?;
+            self.apply(kind, text(&object, "namespace"), text(&object, "name"));
         }
         Ok(())
     }
 
-    async fn forget_deleted(&self) -> Result<(), Box<Status>> {
-        let known = self.known.lock().await.clone();
+    async fn refresh_known(&self) -> Result<(), Box<Status>> {
+        for (_, objects) in &self.kinds {
+            objects.ready().await?;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (kind, namespace, name) in known {
-            self.refresh(kind, &namespace, &name).await?;
+            self.apply(kind, &namespace, &name);
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
-//! Asking what is allowed: [access reviews][1] of oneself, of others, within a namespace, and of all rules at once.
+//! Asking what is allowed: [access reviews][1] of oneself, of others, within a namespace, and of all rules at once; and
+//! asking [who one is][2].
 //!
 //! [1]: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
+//! [2]: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#self-subject-review
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +14,14 @@ use imagestream_apiserver::errors;
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
 use imagestream_apiserver::options::WriteOptions;
 use imagestream_apiserver::rbac::{Attributes, Target};
+use imagestream_apiserver::schema::Object;
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use imagestream_apiserver::schema::Object;
-
-use crate::schema::authorization;
+use crate::schema::{authentication, authorization};
 
 const GROUP: &str = "authorization.k8s.io";
 
@@ -73,6 +74,15 @@ static RULES: Kind = kind(
     &authorization::SELF_SUBJECT_RULES_REVIEW,
     "What the one who asks may do in a namespace.",
 );
+static WHO: Kind = Kind {
+    group: "authentication.k8s.io",
+    ..kind(
+        "SelfSubjectReview",
+        &authentication::SELF_SUBJECT_REVIEW,
+        "Who the one who asks is.",
+    )
+};
+static WHO_REVIEWS: Resource = resource(&WHO, "selfsubjectreviews", "selfsubjectreview", false);
 static SELVES: Resource = resource(
     &SELF,
     "selfsubjectaccessreviews",
@@ -90,7 +100,7 @@ static RULES_REVIEWS: Resource = resource(&RULES, "selfsubjectrulesreviews", "se
 
 /// The endpoints of all reviews.
 pub(super) fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {
-    [&SELVES, &SUBJECTS, &LOCALS, &RULES_REVIEWS]
+    [&SELVES, &SUBJECTS, &LOCALS, &RULES_REVIEWS, &WHO_REVIEWS]
         .into_iter()
         .map(|resource| {
             let context = Arc::clone(context);
@@ -119,23 +129,30 @@ struct Spec {
 
 impl Review {
     fn answer(&self, request: &Request, mut object: Value) -> Result<Outcome, Box<Status>> {
-        let given = object.get("spec").cloned().unwrap_or_else(|| json!({}));
-        let spec: Spec =
-            serde_json::from_value(given).map_err(|error| errors::bad_request(error.to_string()))?;
-        let status = if std::ptr::eq(self.resource, &RULES_REVIEWS) {
-            self.rules(request, &spec)?
-        } else {
-            self.decision(request, &spec)?
+        let Value::Object(fields) = &mut object else {
+            return Err(errors::bad_request("a review is an object").into());
         };
-        if let Value::Object(fields) = &mut object {
-            fields.insert("status".into(), status);
+        if std::ptr::eq(self.resource, &WHO_REVIEWS) {
+            fields.insert("status".into(), json!({"userInfo": user_info(&request.user)}));
+            return Ok(Outcome::created(object));
         }
+        let spec = fields.entry("spec").or_insert_with(|| json!({}));
+        let asked = Spec::deserialize(&*spec).map_err(|error| errors::bad_request(error.to_string()))?;
+        let status = if std::ptr::eq(self.resource, &RULES_REVIEWS) {
+            // As in Kubernetes, this question is not repeated in the answer.
+            *spec = json!({});
+            self.rules(request, &asked)?
+        } else {
+            let metadata = fields.get("metadata").cloned().unwrap_or_default();
+            self.decision(request, &metadata, &asked)?
+        };
+        fields.insert("status".into(), status);
         Ok(Outcome::created(object))
     }
 
-    fn decision(&self, request: &Request, spec: &Spec) -> Result<Value, Box<Status>> {
+    fn decision(&self, request: &Request, metadata: &Value, spec: &Spec) -> Result<Value, Box<Status>> {
         let is_self = std::ptr::eq(self.resource, &SELVES);
-        let errors = self.mistakes(request, spec, is_self);
+        let errors = self.mistakes(request, metadata, spec);
         if !errors.is_empty() {
             return Err(self.resource.kind.invalid("", &errors).into());
         }
@@ -194,38 +211,71 @@ impl Review {
         Ok(status)
     }
 
-    fn mistakes(&self, request: &Request, spec: &Spec, is_self: bool) -> Vec<FieldError> {
-        let path = Path::root("spec");
+    /// What is wrong with a question about one request, in the words of Kubernetes.
+    fn mistakes(&self, request: &Request, metadata: &Value, spec: &Spec) -> Vec<FieldError> {
+        let (resource, path) = (&spec.resource_attributes, &spec.non_resource_attributes);
+        let at = Path::root("spec");
         let mut errors = Vec::new();
-        if spec.resource_attributes.is_some() == spec.non_resource_attributes.is_some() {
-            let detail = if spec.resource_attributes.is_some() {
-                "cannot be specified in combination with nonResourceAttributes"
+        match (resource, path) {
+            (Some(_), Some(path)) => {
+                let detail = "cannot be specified in combination with resourceAttributes";
+                let value = FieldValue::json(path);
+                errors.push(FieldError::invalid(
+                    &at.child("nonResourceAttributes"),
+                    value,
+                    detail,
+                ));
+            }
+            (None, None) => {
+                let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                errors.push(FieldError::invalid(
+                    &at.child("resourceAttributes"),
+                    "null",
+                    detail,
+                ));
+            }
+            _ => {}
+        }
+        if !std::ptr::eq(self.resource, &SELVES) && spec.user.is_empty() && spec.groups.is_empty() {
+            let detail = "at least one of user or group must be specified";
+            errors.push(FieldError::invalid(&at.child("user"), "", detail));
+        }
+        let is_local = std::ptr::eq(self.resource, &LOCALS);
+        let mut given = metadata.as_object().cloned().unwrap_or_default();
+        given.retain(|field, value| {
+            !value.is_null() && field != "managedFields" && (field != "namespace" || !is_local)
+        });
+        if !given.is_empty() {
+            let detail = if is_local {
+                "must be empty except for namespace"
             } else {
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                "must be empty"
             };
-            let value = FieldValue::json(&spec.resource_attributes);
             errors.push(FieldError::invalid(
-                &path.child("resourceAttributes"),
-                value,
+                &Path::root("metadata"),
+                FieldValue::json(&given),
                 detail,
             ));
         }
-        if !is_self && spec.user.is_empty() && spec.groups.is_empty() {
-            let detail = "at least one of user or group must be specified";
-            errors.push(FieldError::invalid(&path.child("user"), "", detail));
-        }
-        if std::ptr::eq(self.resource, &LOCALS) {
-            let of_request = &request.info.namespace;
-            let asked = spec.resource_attributes.as_ref();
-            let namespace = asked
-                .and_then(|asked| asked.namespace.clone())
-                .unwrap_or_default();
-            if asked.is_some() && namespace != *of_request {
-                let path = path.child("resourceAttributes").child("namespace");
+        if is_local {
+            let namespace = resource
+                .as_ref()
+                .map(|asked| asked.namespace.clone().unwrap_or_default());
+            if let Some(namespace) = namespace.filter(|namespace| *namespace != request.info.namespace) {
+                let at = at.child("resourceAttributes").child("namespace");
                 errors.push(FieldError::invalid(
-                    &path,
-                    namespace.as_str(),
+                    &at,
+                    &*namespace,
                     "must match metadata.namespace",
+                ));
+            }
+            if let Some(path) = path {
+                let detail = "disallowed on this kind of request";
+                let value = FieldValue::json(path);
+                errors.push(FieldError::invalid(
+                    &at.child("nonResourceAttributes"),
+                    value,
+                    detail,
                 ));
             }
         }
@@ -265,6 +315,21 @@ impl Review {
         }
         Ok(status)
     }
+}
+
+/// A user as `userInfo` shows them.
+fn user_info(user: &UserInfo) -> Value {
+    let mut shown = json!({"username": user.name});
+    for (field, value, is_empty) in [
+        ("uid", json!(user.uid), user.uid.is_empty()),
+        ("groups", json!(user.groups), user.groups.is_empty()),
+        ("extra", json!(user.extra), user.extra.is_empty()),
+    ] {
+        if !is_empty {
+            shown[field] = value;
+        }
+    }
+    shown
 }
 
 impl Endpoint for Review {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imagestream_api::field::{FieldError, FieldValue, Path};
 use imagestream_api::validation::metadata::NameRule;
-use imagestream_apiserver::endpoint::{Change, Endpoint, Outcome, Pending, Reply, Request};
+use imagestream_apiserver::endpoint::{Change, Endpoint, Object, Outcome, Pending, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::form::{Form, Plain};
 use imagestream_apiserver::kind::{Column, Kind, Resource, Verb};
@@ -12,7 +12,7 @@ use imagestream_apiserver::metadata;
 use imagestream_apiserver::options::{DeleteOptions, ListOptions, WriteOptions};
 use imagestream_apiserver::rbac::escalation::{EscalationError, RoleGrant};
 use imagestream_apiserver::rbac::policy::{Kind as PolicyKind, MissingRole, Object as PolicyObject};
-use imagestream_apiserver::rbac::{GROUP, validation};
+use imagestream_apiserver::rbac::{Authorizer, GROUP, validation};
 use imagestream_apiserver::storage::Objects;
 use imagestream_apiserver::stored::Stored;
 use imagestream_apiserver::strategy::{Strategy, done};
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::policy_sync::PolicySync;
 use crate::age;
 use crate::context::Context;
-use crate::plain::{AGE, NAME, checked_new, checked_replacement, column};
+use crate::plain::{AGE, NAME, checked_new, checked_replacement, column, set_field, with_metadata};
 use crate::schema;
 
 static ROLE: Kind = Kind {
@@ -165,7 +165,17 @@ pub(super) fn to_value(object: &PolicyObject) -> Result<Value, String> {
         PolicyObject::RoleBinding(binding) => serde_json::to_value(binding),
         PolicyObject::ClusterRoleBinding(binding) => serde_json::to_value(binding),
     };
-    written.map_err(|error| error.to_string())
+    let mut value = written.map_err(|error| error.to_string())?;
+    let is_role = matches!(object, PolicyObject::Role(_) | PolicyObject::ClusterRole(_));
+    if let Some(fields) = value.as_object_mut().filter(|_| is_role) {
+        fields.entry("rules").or_insert(Value::Null);
+    }
+    // A service account is in the core group, which is not written.
+    let subjects = value.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten().filter_map(Value::as_object_mut) {
+        subject.retain(|field, value| field != "apiGroup" || value != "");
+    }
+    Ok(value)
 }
 
 /// The endpoints of the four kinds.
@@ -186,6 +196,7 @@ pub(super) fn endpoints(context: &Arc<Context>, sync: &Arc<PolicySync>) -> Vec<A
             kind,
             stored: Stored::new(Arc::clone(objects), Arc::new(strategy)),
             sync: Arc::clone(sync),
+            authorizer: Arc::clone(&context.authorizer),
         };
         Arc::new(endpoint) as Arc<dyn Endpoint>
     };
@@ -258,14 +269,26 @@ impl RoleStrategy {
     }
 }
 
-/// What an object grants, to tell whether a change grants anything.
-fn grants(object: &PolicyObject) -> Value {
-    match object {
-        PolicyObject::Role(role) => json!([role.rules]),
-        PolicyObject::ClusterRole(role) => json!([role.rules, role.aggregation_rule]),
-        PolicyObject::RoleBinding(binding) => json!([binding.role_ref, binding.subjects]),
-        PolicyObject::ClusterRoleBinding(binding) => json!([binding.role_ref, binding.subjects]),
-    }
+/// Whether two objects differ in nothing but what garbage collection changes.
+///
+/// Anything else counts as granting anew: a label of a cluster role, for example, decides which roles gather its rules.
+fn differs_for_collector_only(object: &Value, stored: &Value) -> bool {
+    let content = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = metadata::of(&mut object) {
+            for field in [
+                "ownerReferences",
+                "finalizers",
+                "managedFields",
+                "resourceVersion",
+            ] {
+                metadata.remove(field);
+            }
+        }
+        metadata::tidy(&mut object);
+        object
+    };
+    content(object) == content(stored)
 }
 
 /// The role that a binding refers to, which never changes.
@@ -279,7 +302,7 @@ fn role_ref(object: &PolicyObject) -> Option<&RoleRef> {
 
 impl Strategy for RoleStrategy {
     fn normalise(&self, object: Value) -> Result<Value, String> {
-        to_value(&self.kind.read(object)?)
+        to_value(&self.kind.read(with_metadata(object)?)?)
     }
 
     fn prepare_create<'a>(&'a self, request: &'a Request, object: Value) -> Pending<'a, Value> {
@@ -308,15 +331,17 @@ impl Strategy for RoleStrategy {
                 let mut errors = validation::validate(&read);
                 if let Some(role) = role_ref(&read).filter(|role| Some(*role) != role_ref(&before)) {
                     let path = Path::root("roleRef");
+                    // Kubernetes shows the fields by their names in Go.
+                    let value = json!({"APIGroup": role.api_group, "Kind": role.kind, "Name": role.name});
                     errors.push(FieldError::invalid(
                         &path,
-                        FieldValue::json(role),
+                        FieldValue::json(&value),
                         "cannot change roleRef",
                     ));
                 }
                 errors
             })?;
-            if grants(&read) == grants(&before) {
+            if differs_for_collector_only(&object, stored) {
                 return Ok(());
             }
             self.check_grant(request, &read)
@@ -330,7 +355,19 @@ impl Strategy for RoleStrategy {
 
     fn columns(&self) -> Option<&'static [Column]> {
         static OF_ROLES: [Column; 2] = [NAME, column("Created At", "date", "When the role was created.")];
-        static OF_BINDINGS: [Column; 3] = [NAME, column("Role", "string", "The role that is granted."), AGE];
+        const fn wide(name: &'static str, description: &'static str) -> Column {
+            let mut wide = column(name, "string", description);
+            wide.priority = 1;
+            wide
+        }
+        static OF_BINDINGS: [Column; 6] = [
+            NAME,
+            column("Role", "string", "The role that is granted."),
+            AGE,
+            wide("Users", "The users who have it."),
+            wide("Groups", "The groups whose members have it."),
+            wide("ServiceAccounts", "The service accounts that have it."),
+        ];
         Some(match self.kind {
             RoleKind::Role | RoleKind::ClusterRole => &OF_ROLES,
             RoleKind::RoleBinding | RoleKind::ClusterRoleBinding => &OF_BINDINGS,
@@ -346,10 +383,35 @@ impl Strategy for RoleStrategy {
             RoleKind::RoleBinding | RoleKind::ClusterRoleBinding => {
                 let of = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
                 let role = format!("{}/{}", of("/roleRef/kind"), of("/roleRef/name"));
-                vec![name, role.into(), age::of(object, now)]
+                let [users, groups, accounts] =
+                    ["User", "Group", "ServiceAccount"].map(|kind| subjects(object, kind));
+                vec![name, role.into(), age::of(object, now), users, groups, accounts]
             }
         }
     }
+}
+
+/// The subjects of a kind in a binding, for a table.
+fn subjects(object: &Value, kind: &str) -> Value {
+    let subjects = object.get("subjects").and_then(Value::as_array);
+    let of_kind = subjects
+        .into_iter()
+        .flatten()
+        .filter(|subject| subject["kind"] == kind);
+    let text = |subject: &Value, field: &str| {
+        subject
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let names: Vec<String> = of_kind
+        .map(|subject| match kind {
+            "ServiceAccount" => format!("{}/{}", text(subject, "namespace"), text(subject, "name")),
+            _ => text(subject, "name"),
+        })
+        .collect();
+    names.join(", ").into()
 }
 
 /// A stored kind whose changes are in force by the time they are answered.
@@ -357,9 +419,26 @@ struct InForce {
     kind: RoleKind,
     stored: Stored,
     sync: Arc<PolicySync>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl InForce {
+    /// A role with the rules that it has by now, if it gathers them from others. They are not stored.
+    fn gathered(&self, object: Object) -> Result<Object, Box<Status>> {
+        if self.kind != RoleKind::ClusterRole {
+            return Ok(object);
+        }
+        let mut value = object.into_value()?;
+        if value.get("aggregationRule").is_some() {
+            let name = metadata::text(&value, "name");
+            let rules = self
+                .authorizer
+                .read(|policy| policy.cluster_role_rules(name).map(|rules| json!(rules)));
+            set_field(&mut value, "rules", Some(&rules.unwrap_or_default()));
+        }
+        Ok(value.into())
+    }
+
     async fn after(&self, request: &Request, outcome: Outcome) -> Result<Outcome, Box<Status>> {
         let namespace = &request.info.namespace;
         match &outcome {
@@ -407,11 +486,26 @@ impl Endpoint for InForce {
     }
 
     fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
-        self.stored.get(request)
+        Box::pin(async move {
+            match self.stored.get(request).await? {
+                Outcome::Object { code, object } => Ok(Outcome::Object {
+                    code,
+                    object: self.gathered(object)?,
+                }),
+                other => Ok(other),
+            }
+        })
     }
 
     fn list<'a>(&'a self, request: &'a Request, options: ListOptions) -> Reply<'a> {
-        self.stored.list(request, options)
+        Box::pin(async move {
+            let mut outcome = self.stored.list(request, options).await?;
+            if let Outcome::List(list) = &mut outcome {
+                let items = std::mem::take(&mut list.items).into_iter();
+                list.items = items.map(|item| self.gathered(item)).collect::<Result<_, _>>()?;
+            }
+            Ok(outcome)
+        })
     }
 
     fn watch<'a>(&'a self, request: &'a Request, options: ListOptions) -> Reply<'a> {

@@ -1,5 +1,6 @@
 //! The fields of every kind that the server has, with what each is for.
 
+pub mod authentication;
 pub mod authorization;
 pub mod config;
 pub mod core;

@@ -9,9 +9,9 @@ use std::path::Path;
 use imagestream_apiserver::schema::{Object, Schema};
 use serde_json::Value;
 
-use super::{authorization, config, core, image, rbac};
+use super::{authentication, authorization, config, core, image, rbac};
 
-static KINDS: [&Object; 27] = [
+static KINDS: [&Object; 28] = [
     &image::IMAGE,
     &image::IMAGE_SIGNATURE,
     &image::IMAGE_STREAM,
@@ -31,6 +31,7 @@ static KINDS: [&Object; 27] = [
     &rbac::CLUSTER_ROLE,
     &rbac::ROLE_BINDING,
     &rbac::CLUSTER_ROLE_BINDING,
+    &authentication::SELF_SUBJECT_REVIEW,
     &authorization::SUBJECT_ACCESS_REVIEW,
     &authorization::LOCAL_SUBJECT_ACCESS_REVIEW,
     &authorization::SELF_SUBJECT_ACCESS_REVIEW,
