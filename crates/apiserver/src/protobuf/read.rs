@@ -14,6 +14,8 @@ use crate::schema::{Field, List, Object, Schema};
 const MAX_DEPTH: usize = 64;
 /// Fields and items that an object may have: a few bytes each make a value of many.
 const MAX_VALUES: usize = 500_000;
+/// The first second that RFC 3339 can write.
+const YEAR_0: i64 = -62_167_219_200;
 
 /// Strings that are not UTF-8 lose what is not.
 pub(super) fn text(bytes: &[u8]) -> String {
@@ -109,7 +111,11 @@ impl Reader {
             Schema::Time | Schema::MicroTime => return time(schema, payload),
             Schema::Raw | Schema::FieldsV1 => match inner(payload)? {
                 None | Some([]) => return Ok(None),
-                Some(json) => serde_json::from_slice(json).map_err(|error| Error::Json(error.to_string()))?,
+                Some(json) => match serde_json::from_slice(json) {
+                    Ok(Value::Null) => return Ok(None),
+                    Ok(value) => value,
+                    Err(error) => return Err(Error::Json(error.to_string())),
+                },
             },
             Schema::Object(schema) => {
                 let mut fields = fields(before);
@@ -189,6 +195,9 @@ fn time(schema: Schema, payload: Payload<'_>) -> Result<Option<Value>, Error> {
             (2, payload) => nanoseconds = payload.varint()? as i32,
             _ => {}
         }
+    }
+    if seconds < YEAR_0 {
+        return Err(Error::Time);
     }
     let time = Timestamp::new(seconds, nanoseconds).map_err(|_| Error::Time)?;
     Ok(Some(match schema {

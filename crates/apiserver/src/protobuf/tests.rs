@@ -194,6 +194,10 @@ fn what_is_no_object_is_refused() {
         (&b"\x0a\x01\x08"[..], Error::Truncated),
         (b"\x08\x01", Error::WireType),
         (b"\x12", Error::Truncated),
+        (
+            b"\x32\x0b\x08\xff\x87\xae\xb4\x98\xfe\xff\xff\xff\x01",
+            Error::Time,
+        ),
         (b"\x32\x0a\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f", Error::Time),
         (
             b"\x4a\x03\x0a\x01{",
