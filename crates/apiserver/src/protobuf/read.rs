@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::wire::{Fields, Payload};
 use crate::metadata;
+use crate::schema::meta::OBJECT_META;
 use crate::schema::{Field, List, Object, Schema};
 
 /// Messages in messages. No kind is nested that deeply.
@@ -31,6 +32,13 @@ pub(super) fn object(message: &[u8], schema: &'static Object) -> Result<Value, E
     let mut fields = Map::new();
     reader.object(message, schema, 0, &mut fields)?;
     Ok(Value::Object(fields))
+}
+
+/// Whether it is the generation of an object, which begins with 1 where there is one.
+fn is_generation(field: &Field) -> bool {
+    OBJECT_META
+        .field("generation")
+        .is_some_and(|generation| std::ptr::eq(generation, field))
 }
 
 /// How much more may be read.
@@ -82,7 +90,16 @@ impl Reader {
             }
             schema => self.value(schema, payload, before)?,
         };
-        let is_set = |value: &Value| field.required || value.as_str() != Some("");
+        // Go writes what is no pointer even if it is empty, and takes it for missing. Zero may be meant where it is one;
+        // metadata has the only number that every object carries along.
+        let is_set = |value: &Value| {
+            let is_empty = match value {
+                Value::String(text) => text.is_empty(),
+                Value::Number(number) => is_generation(field) && number.as_i64() == Some(0),
+                _ => false,
+            };
+            field.required || !is_empty
+        };
         if let Some(value) = value.filter(is_set) {
             out.insert(field.name.to_owned(), value);
         }

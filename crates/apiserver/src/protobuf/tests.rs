@@ -67,6 +67,11 @@ fn any_value(schema: Schema) -> BoxedStrategy<Value> {
             })
             .boxed(),
         Schema::Boolean => any::<bool>().prop_map(Value::from).boxed(),
+        // The generation of metadata is never 0.
+        Schema::Integer("int64") => any::<i64>()
+            .prop_filter("0", |value| *value != 0)
+            .prop_map(Value::from)
+            .boxed(),
         Schema::Integer("int32") => any::<i32>().prop_map(Value::from).boxed(),
         Schema::Integer(_) => any::<i64>().prop_map(Value::from).boxed(),
         Schema::Time => any_time()
@@ -176,6 +181,13 @@ fn fields_come_in_any_order_and_more_than_once() {
             "text": "last", "data": {"k": ""}})
         )
     );
+}
+
+#[test]
+fn metadata_with_nothing_in_it_is_empty() {
+    // As Go writes it: empty strings, generation 0, no time of creation.
+    let message = b"\x0a\x10\x0a\x00\x12\x00\x1a\x00\x22\x00\x2a\x00\x32\x00\x38\x00\x42\x00\x20\x00";
+    assert_eq!(read(message), Ok(json!({"metadata": {}, "small": 0})));
 }
 
 #[test]
