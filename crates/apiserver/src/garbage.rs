@@ -56,7 +56,12 @@ pub async fn collect(kinds: Vec<Arc<Objects>>) {
 
 async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
     let mut watches = Vec::with_capacity(kinds.len());
-    for (kind, objects) in kinds.iter().enumerate() {
+    // What is kept on disk is too much to be read for this; it can be a dependent, but not an owner.
+    let owners = kinds
+        .iter()
+        .enumerate()
+        .filter(|(_, objects)| objects.is_in_memory());
+    for (kind, objects) in owners {
         // With all that is there: a deletion may have begun before this process did.
         let events = objects.watch("", ListOptions::default()).await?;
         watches.push(events.map(move |event| (kind, event)).boxed());

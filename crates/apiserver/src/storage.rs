@@ -138,6 +138,11 @@ impl Objects {
         &self.store
     }
 
+    /// Whether whole objects are in memory, and not only what selection needs.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.holds_values
+    }
+
     /// The key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         if self.resource.namespaced {
