@@ -63,7 +63,7 @@ async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
         .filter(|(_, objects)| objects.is_in_memory());
     for (kind, objects) in owners {
         // With all that is there: a deletion may have begun before this process did.
-        let events = objects.watch("", ListOptions::default()).await?;
+        let events = objects.watch("", ListOptions::endless_watch()).await?;
         watches.push(events.map(move |event| (kind, event)).boxed());
     }
     let mut watches = select_all(watches);

@@ -46,6 +46,16 @@ pub struct ListOptions {
 }
 
 impl ListOptions {
+    /// A watch of everything that does not end by itself.
+    #[must_use]
+    pub fn endless_watch() -> Self {
+        Self {
+            watch: true,
+            timeout_seconds: Some(u64::MAX),
+            ..Self::default()
+        }
+    }
+
     /// Reads a query. A watch that the path asks for, not the query, is `watch_path`.
     pub fn from_query(query: &str, watch_path: bool) -> Result<Self, Box<Status>> {
         let query = Query::new(query);

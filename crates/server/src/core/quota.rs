@@ -229,7 +229,7 @@ impl Quotas {
         for objects in counted_kinds(&self.context) {
             let options = ListOptions {
                 send_initial_events: Some(false),
-                ..ListOptions::default()
+                ..ListOptions::endless_watch()
             };
             let of = objects.resource();
             watches.push(

@@ -46,7 +46,7 @@ pub(super) async fn terminate(context: Arc<Context>) {
 
 async fn follow(context: &Context) -> Result<(), Box<Status>> {
     // With all that are there: one may have been terminating before this process began.
-    let mut events = context.namespaces.watch("", ListOptions::default()).await?;
+    let mut events = context.namespaces.watch("", ListOptions::endless_watch()).await?;
     let mut ending = BTreeSet::new();
     loop {
         let event = if ending.is_empty() {

@@ -137,7 +137,7 @@ impl PolicySync {
         let mut watches = Vec::with_capacity(self.kinds.len());
         for (kind, objects) in &self.kinds {
             let kind = *kind;
-            let events = objects.watch("", ListOptions::default()).await?;
+            let events = objects.watch("", ListOptions::endless_watch()).await?;
             watches.push(events.map(move |event| (kind, event)).boxed());
         }
         // What was deleted while nobody watched is not among the events.
