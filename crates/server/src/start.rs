@@ -135,11 +135,12 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     });
     let opened = Opened::open(&settings, &data).await?;
     let context = Arc::new(open::context(&settings, &opened.store()).await?);
-    load_roles(&settings, &context)?;
     let kinds = context.kinds();
     try_join_all(kinds.iter().map(|objects| objects.ready()))
         .await
         .map_err(StartError::Prepare)?;
+    // Nothing is being read any more, so that a mistake in a file is all that there is to tell.
+    load_roles(&settings, &context)?;
     let mut surroundings = Surroundings::prepare(&context)
         .await
         .map_err(StartError::Prepare)?;
