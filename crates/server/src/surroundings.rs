@@ -46,3 +46,6 @@ impl Surroundings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

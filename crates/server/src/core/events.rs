@@ -179,7 +179,8 @@ impl Strategy for Events {
 
     fn prepare_create<'a>(&'a self, _: &'a Request, object: Value) -> Pending<'a, Value> {
         let errors = errors(&object).into_iter().collect();
-        done(checked_new(&EVENTS, NameRule::Subdomain, &object, errors).map(|()| object))
+        // As in Kubernetes, an event is called whatever its object is called and what follows.
+        done(checked_new(&EVENTS, NameRule::PathSegment, &object, errors).map(|()| object))
     }
 
     fn prepare_update<'a>(&'a self, _: &'a Request, object: Value, stored: &'a Value) -> Pending<'a, Value> {

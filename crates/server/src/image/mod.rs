@@ -25,7 +25,7 @@ mod table;
 mod tag_writer;
 mod tags;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// All resources of the group.
 pub fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {

@@ -1,9 +1,10 @@
 //! A server of this group on a store of its own, asked without a network in between.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use imagestream_api::allowed_registries::AllowedRegistries;
 use imagestream_api::defaults::ImportMode;
@@ -26,6 +27,7 @@ use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 use imagestream_store::{Limits, Store};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{image_streams, images};
@@ -33,6 +35,7 @@ use crate::config::{content_source_policy, image_config, mirror_sets};
 use crate::context::Context;
 use crate::core::{events, limit_ranges, namespaces, resource_quotas, secrets};
 use crate::rbac::roles;
+use crate::surroundings::Surroundings;
 
 mod rival;
 
@@ -63,6 +66,9 @@ impl Default for Options {
 pub(crate) struct TestServer {
     pub(crate) context: Arc<Context>,
     dispatcher: Dispatcher,
+    /// What is to go on as long as the server lives, and what of it has begun.
+    tasks: Mutex<Vec<BoxFuture<'static, ()>>>,
+    running: JoinSet<()>,
     _directory: tempfile::TempDir,
 }
 
@@ -119,7 +125,33 @@ impl TestServer {
                 admission: Arc::new(AdmitAll),
             },
             context,
+            tasks: Mutex::default(),
+            running: JoinSet::new(),
             _directory: directory,
+        }
+    }
+
+    /// A server with all that surrounds its images. Tasks do not run before [`Self::run_tasks`].
+    pub(crate) async fn surrounded() -> Self {
+        let server = Self::start().await;
+        let surroundings = Surroundings::prepare(&server.context).await.unwrap();
+        let mut endpoints = super::endpoints(&server.context);
+        endpoints.extend(surroundings.endpoints);
+        let dispatcher = Dispatcher {
+            api: Api::new(endpoints),
+            admission: surroundings.admission,
+        };
+        Self {
+            dispatcher,
+            tasks: Mutex::new(surroundings.tasks),
+            ..server
+        }
+    }
+
+    /// Lets the tasks of the server run.
+    pub(crate) fn run_tasks(&mut self) {
+        for task in self.tasks.get_mut().unwrap().drain(..) {
+            self.running.spawn(task);
         }
     }
 

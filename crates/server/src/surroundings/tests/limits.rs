@@ -1,0 +1,156 @@
+use super::*;
+
+const QUOTAS: &str = "/api/v1/namespaces/n/resourcequotas";
+const KEY: &str = "openshift.io/imagestreams";
+
+/// A server with a quota `q` in the namespace `n`.
+async fn with_quota(hard: &Value) -> TestServer {
+    let server = TestServer::surrounded().await;
+    make_namespace(&server, "n").await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
+    post(&server, QUOTAS, quota).await;
+    server
+}
+
+async fn used(server: &TestServer) -> Value {
+    get(server, &format!("{QUOTAS}/q")).await.1["status"]["used"].clone()
+}
+
+/// A tag of a stream, as it is created.
+fn tag(full_name: &str) -> Value {
+    json!({"metadata": {"name": full_name},
+           "tag": {"name": "1", "from": {"kind": "DockerImage", "name": "example.com/a"}}})
+}
+
+#[tokio::test]
+async fn a_quota_counts_what_is_there_and_refuses_what_would_be_too_much() {
+    let server = with_quota(&json!({KEY: "1", "count/secrets": "5", "pods": "3"})).await;
+    assert_eq!(
+        used(&server).await,
+        json!({KEY: "0", "count/secrets": "0", "pods": "0"})
+    );
+    post(&server, STREAMS, stream("s")).await;
+    assert_eq!(used(&server).await[KEY], "1");
+    let import = json!({"metadata": {"name": "t"}, "spec": {"import": true,
+        "images": [{"from": {"kind": "DockerImage", "name": "127.0.0.1:1/a"}}]}});
+    let (imports, tags) = (
+        STREAMS.replace("imagestreams", "imagestreamimports"),
+        STREAMS.replace("imagestreams", "imagestreamtags"),
+    );
+    for (method, target, object, what) in [
+        (
+            "POST",
+            STREAMS.to_owned(),
+            stream("t"),
+            r#"imagestreams.image.openshift.io "t""#,
+        ),
+        (
+            "POST",
+            imports,
+            import,
+            r#"imagestreamimports.image.openshift.io "t""#,
+        ),
+        (
+            "POST",
+            tags.clone(),
+            tag("t:1"),
+            r#"imagestreamtags.image.openshift.io "t:1""#,
+        ),
+        (
+            "PUT",
+            format!("{tags}/t:1"),
+            tag("t:1"),
+            r#"imagestreamtags.image.openshift.io "t:1""#,
+        ),
+    ] {
+        let expected = format!(
+            "{what} is forbidden: exceeded quota: q, requested: openshift.io/imagestreams=1, used: \
+             openshift.io/imagestreams=1, limited: openshift.io/imagestreams=1"
+        );
+        assert_eq!(
+            refused(&server, "admin", method, &target, &object).await,
+            (403, expected)
+        );
+    }
+    // A stream that exists costs nothing.
+    post(&server, &tags, tag("s:1")).await;
+    assert_eq!(used(&server).await[KEY], "1");
+}
+
+#[tokio::test]
+async fn a_status_that_was_written_counts_until_something_is_counted_anew() {
+    let server = with_quota(&json!({KEY: "1"})).await;
+    let status = json!({"status": {"used": {KEY: "1"}}});
+    let (code, body) = server
+        .send("admin", "PATCH", &format!("{QUOTAS}/q/status"), Some(&status))
+        .await;
+    assert_eq!(code, 200, "{body}");
+    assert_eq!(
+        refused(&server, "admin", "POST", STREAMS, &stream("s")).await.0,
+        403
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_costs_nothing_and_what_is_deleted_is_free_again() {
+    let mut server = with_quota(&json!({KEY: "1"})).await;
+    server.run_tasks();
+    let target = format!("{STREAMS}?dryRun=All");
+    let (code, _) = server.send("admin", "POST", &target, Some(&stream("s"))).await;
+    assert_eq!((code, used(&server).await), (201, json!({KEY: "0"})));
+    for _ in 0..3 {
+        post(&server, STREAMS, stream("s")).await;
+        server
+            .send("admin", "DELETE", &format!("{STREAMS}/s"), None)
+            .await;
+        let is_free = |_, quota: &Value| quota["status"]["used"][KEY] == "0";
+        eventually(&server, &format!("{QUOTAS}/q"), is_free).await;
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_do_not_get_more_than_there_is() {
+    let mut server = with_quota(&json!({KEY: "3"})).await;
+    server.run_tasks();
+    let creations = (0..12).map(|number| {
+        let (server, object) = (&server, stream(&format!("s{number}")));
+        async move { server.send("admin", "POST", STREAMS, Some(&object)).await.0 }
+    });
+    let codes = futures::future::join_all(creations).await;
+    assert_eq!(codes.iter().filter(|code| **code == 201).count(), 3, "{codes:?}");
+    assert_eq!(
+        get(&server, STREAMS).await.1["items"].as_array().unwrap().len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn what_is_limited_later_is_counted_when_it_is() {
+    let server = with_quota(&json!({"pods": "1"})).await;
+    post(&server, STREAMS, stream("s")).await;
+    let count = "count/imagestreams.image.openshift.io";
+    let spec = json!({"spec": {"hard": {count: "1"}}});
+    server
+        .send("admin", "PATCH", &format!("{QUOTAS}/q"), Some(&spec))
+        .await;
+    assert_eq!(
+        get(&server, &format!("{QUOTAS}/q")).await.1["status"],
+        json!({"hard": {"pods": "1", count: "1"}, "used": {"pods": "0", count: "1"}})
+    );
+}
+
+#[tokio::test]
+async fn events_are_taken_and_selected_as_clients_are_used_to() {
+    let server = TestServer::surrounded().await;
+    make_namespace(&server, "n").await;
+    let event = json!({"metadata": {"generateName": "s."}, "reason": "Imported", "type": "Normal",
+        "involvedObject": {"kind": "ImageStream", "namespace": "n", "name": "s"}});
+    let stored = post(&server, "/api/v1/namespaces/n/events", event).await;
+    assert_eq!(stored["source"], json!({}));
+    assert_eq!(stored["firstTimestamp"], Value::Null);
+    for (name, count) in [("s", 1), ("t", 0)] {
+        let selector = format!("fieldSelector=involvedObject.name={name},reason=Imported");
+        let (_, found) = get(&server, &format!("/api/v1/namespaces/n/events?{selector}")).await;
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{name}");
+    }
+}
