@@ -19,9 +19,9 @@ test:            ## all tests, against real registries and etcd servers
 	@scripts/need $(COMPILER) protoc=protobuf-compiler $(SERVERS)
 	$(CARGO) build --locked --workspace --bins
 ifdef NEXTEST
-	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) nextest run --locked --workspace
+	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) nextest run --locked --workspace --no-fail-fast
 else
-	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace --all-targets
+	IMAGESTREAM_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace --all-targets --no-fail-fast
 endif
 	$(CARGO) test --locked --workspace --doc --quiet
 
