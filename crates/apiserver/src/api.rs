@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::decode::GroupVersionKind;
 use crate::endpoint::Endpoint;
 use crate::openapi::Documents;
+use crate::paths::PathEndpoint;
 
 /// The endpoints of each version of each group.
 pub type Groups<'a> = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'a Arc<dyn Endpoint>>>>;
@@ -14,6 +15,7 @@ pub type Groups<'a> = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'a Arc<
 #[derive(Default)]
 pub struct Api {
     endpoints: Vec<Arc<dyn Endpoint>>,
+    paths: Vec<Arc<dyn PathEndpoint>>,
     index: HashMap<String, usize>,
     /// Made when somebody asks for one.
     documents: OnceLock<Documents>,
@@ -39,9 +41,26 @@ impl Api {
             .collect();
         Self {
             endpoints,
+            paths: Vec::new(),
             index,
             documents: OnceLock::new(),
         }
+    }
+
+    /// The same with paths that are no resources.
+    #[must_use]
+    pub fn with_paths(mut self, paths: Vec<Arc<dyn PathEndpoint>>) -> Self {
+        self.paths = paths;
+        self
+    }
+
+    /// The endpoint of a path that is no resource.
+    #[must_use]
+    pub fn find_path(&self, path: &str) -> Option<&Arc<dyn PathEndpoint>> {
+        self.paths.iter().find(|endpoint| {
+            path.strip_prefix(endpoint.path())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     /// The endpoint of a resource; of a subresource if one is named.

@@ -20,6 +20,7 @@ use crate::negotiation::{
     Accepted, BodyFormat, Encoding, PatchType, Shape, WITHOUT_PROTOBUF, body_format, negotiate, patch_type,
 };
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
+use crate::paths::PathRequest;
 use crate::protobuf;
 use crate::respond::{self, ResponseBody};
 
@@ -51,6 +52,14 @@ impl Dispatcher {
     ) -> http::Response<ResponseBody> {
         let answer = if request.info.is_resource {
             self.resource(&request, head, &body).await
+        } else if let Some(endpoint) = self.api.find_path(&request.info.path) {
+            let request = PathRequest {
+                request: Arc::clone(&request),
+                method: head.method.clone(),
+                headers: head.headers.clone(),
+                body,
+            };
+            endpoint.answer(request).await.map(respond::path)
         } else {
             self.path(head)
         };
@@ -68,6 +77,11 @@ impl Dispatcher {
     #[must_use]
     pub fn is_long_running(&self, request: &Request) -> bool {
         request.info.verb == "watch"
+            || (!request.info.is_resource
+                && self
+                    .api
+                    .find_path(&request.info.path)
+                    .is_some_and(|endpoint| endpoint.is_long_running()))
             || route::find(&self.api, &request.info).is_ok_and(|endpoint| endpoint.is_long_running())
     }
 

@@ -27,6 +27,7 @@ pub mod openapi;
 pub mod options;
 pub mod ordered;
 pub mod patch;
+pub mod paths;
 pub mod pki;
 pub mod protobuf;
 pub mod rbac;

@@ -18,6 +18,7 @@ use crate::endpoint::{Endpoint, Object, ObjectList, Outcome, Request};
 use crate::errors;
 use crate::negotiation::{Accepted, Encoding, Shape, is_pretty, negotiate};
 use crate::ordered::Ordered;
+use crate::paths::PathAnswer;
 use crate::protobuf;
 use crate::schema;
 use crate::schema::meta::STATUS;
@@ -82,6 +83,16 @@ pub fn not_a_path() -> Response<ResponseBody> {
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+    response
+}
+
+/// What the endpoint of a path answered.
+pub(crate) fn path(answer: PathAnswer) -> Response<ResponseBody> {
+    let mut response = Response::new(full(answer.body));
+    *response.status_mut() = answer.status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     response
 }
 

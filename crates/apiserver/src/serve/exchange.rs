@@ -33,7 +33,8 @@ pub(super) struct Exchange {
 pub(super) struct Received<'a> {
     pub(super) info: &'a RequestInfo,
     pub(super) labels: Labels,
-    pub(super) uri: &'a http::Uri,
+    /// The path, and the query where that is nobody's secret.
+    pub(super) uri: String,
     pub(super) user_agent: &'a str,
     pub(super) source: String,
     pub(super) now: Timestamp,
@@ -48,7 +49,7 @@ impl Exchange {
         let event = is_audited.then(|| {
             Box::new(Event {
                 audit_id: received.id,
-                request_uri: received.uri.to_string(),
+                request_uri: received.uri,
                 verb: received.info.verb.clone(),
                 source_ips: [received.source],
                 user_agent: shortened(received.user_agent),

@@ -160,9 +160,19 @@ impl ApiService {
         let is_watch = info.is_resource && info.verb == "watch";
         let id = Uuid::new_v4().to_string();
         let audit_id = HeaderValue::from_str(&id);
+        let knows_its_clients = !info.is_resource
+            && self
+                .dispatcher
+                .api
+                .find_path(&info.path)
+                .is_some_and(|endpoint| endpoint.knows_its_clients());
         let received = Received {
             labels: Labels::of(&info, &self.dispatcher.api),
-            uri: &head.uri,
+            uri: if knows_its_clients {
+                head.uri.path().to_owned()
+            } else {
+                head.uri.to_string()
+            },
             user_agent: user_agent(&head),
             source: peer.address.ip().to_canonical().to_string(),
             now,
@@ -172,7 +182,11 @@ impl ApiService {
         };
         let mut exchange = Exchange::begin(&self.records, peer.activity.begin(), received);
         let answer = AssertUnwindSafe(async {
-            let user = self.user(peer, &mut exchange, &mut head, &info, now)?;
+            let user = if knows_its_clients {
+                UserInfo::anonymous()
+            } else {
+                self.user(peer, &mut exchange, &mut head, &info, now)?
+            };
             if !info.is_resource
                 && let Some(answer) = self.own_path(&info.path, &head).await
             {

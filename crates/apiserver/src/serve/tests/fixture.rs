@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -29,6 +31,7 @@ use crate::dispatch::Dispatcher;
 use crate::endpoint::{Endpoint, Outcome, Reply, Request as ApiRequest, WatchEvent};
 use crate::kind::{Kind, Resource, Verb};
 use crate::options::{ListOptions, WriteOptions};
+use crate::paths::{PathAnswer, PathEndpoint, PathRequest};
 use crate::pki::{Identity, Pki, serving_names};
 use crate::rbac::Authorizer;
 use crate::rbac::load::load;
@@ -45,6 +48,7 @@ metadata: {name: user}
 rules:
 - {apiGroups: [example.io], resources: [widgets], verbs: [get, create, watch]}
 - {apiGroups: [""], resources: [users], resourceNames: [bob], verbs: [impersonate]}
+- {nonResourceURLs: [/echo/*], verbs: [post]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -142,6 +146,34 @@ impl Endpoint for Widgets {
     }
 }
 
+/// Answers with who asks and what it was sent.
+struct Echo {
+    path: &'static str,
+    is_open: bool,
+}
+
+impl PathEndpoint for Echo {
+    fn path(&self) -> &'static str {
+        self.path
+    }
+
+    fn knows_its_clients(&self) -> bool {
+        self.is_open
+    }
+
+    fn answer(&self, request: PathRequest) -> BoxFuture<'_, Result<PathAnswer, Box<Status>>> {
+        let shown = request.headers.get("authorization");
+        let answer = PathAnswer::json(&json!({
+            "user": request.request.user.name,
+            "path": request.request.info.path,
+            "query": request.request.query,
+            "authorization": shown.map(|value| value.to_str().unwrap()),
+            "body": String::from_utf8(request.body.to_vec()).unwrap(),
+        }));
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
 pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) pki: Pki,
@@ -164,7 +196,16 @@ impl TestServer {
             gate: Arc::clone(&gate),
         });
         let dispatcher = Dispatcher {
-            api: Api::new(vec![widgets]),
+            api: Api::new(vec![widgets]).with_paths(vec![
+                Arc::new(Echo {
+                    path: "/echo",
+                    is_open: false,
+                }),
+                Arc::new(Echo {
+                    path: "/open",
+                    is_open: true,
+                }),
+            ]),
             admission: Arc::new(AdmitAll),
         };
         let mut policy = Policy::new();

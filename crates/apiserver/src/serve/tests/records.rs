@@ -127,3 +127,49 @@ async fn the_version_is_shown_to_who_may_see_it() {
     assert_eq!(answer.code, 405);
     assert_eq!(server.get("ann-token", "/version").await.code, 403);
 }
+
+#[tokio::test]
+async fn a_path_is_answered_to_whom_roles_allow_it_and_sees_no_credential() {
+    let server = TestServer::start(ServeOptions::default()).await;
+    let ann = with_token("POST", "/echo/deep?a=b", "ann-token", "hello");
+    assert_eq!(
+        server.send(ann).await.json(),
+        json!({"user": "ann", "path": "/echo/deep", "query": "a=b", "authorization": null, "body": "hello"})
+    );
+    assert_eq!(
+        server
+            .send(with_token("POST", "/echo/deep", "bob-token", ""))
+            .await
+            .code,
+        403
+    );
+    assert_eq!(
+        server.send(with_token("POST", "/echo/deep", "", "")).await.code,
+        403
+    );
+    assert_eq!(server.get("admin-token", "/echoes").await.code, 404);
+}
+
+#[tokio::test]
+async fn a_path_that_knows_its_clients_is_left_to_tell_them_and_its_query_is_not_written_down() {
+    let memory = Memory::default();
+    let mut server = TestServer::start(ServeOptions {
+        audit: Some(AuditSink::new(memory.clone())),
+        ..ServeOptions::default()
+    })
+    .await;
+    let stranger = with_token("POST", "/open/hub?key=hidden", "some-secret", "pushed");
+    assert_eq!(
+        server.send(stranger).await.json(),
+        json!({"user": "system:anonymous", "path": "/open/hub", "query": "key=hidden",
+               "authorization": "Bearer some-secret", "body": "pushed"})
+    );
+    server.stop();
+    server.stopped().await;
+    let written = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+    assert!(written.contains("\"requestURI\":\"/open/hub\""), "{written}");
+    assert!(
+        !written.contains("hidden") && !written.contains("some-secret"),
+        "{written}"
+    );
+}
