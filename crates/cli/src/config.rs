@@ -1,6 +1,7 @@
 //! What commands work with: options from the command line and the environment, then from the configuration file, then
 //! defaults.
 
+mod controllers;
 mod file;
 mod import;
 mod serve;

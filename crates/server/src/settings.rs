@@ -31,6 +31,10 @@ pub struct Settings {
     pub hosts: RegistryHosts,
     /// Imports.
     pub import: ImportSettings,
+    /// What the server does by itself.
+    pub controllers: ControllerSettings,
+    /// Who may tell that something was pushed.
+    pub receivers: Vec<Receiver>,
     /// Most requests that are worked on at once, watches aside.
     pub max_requests_in_flight: usize,
 }
@@ -72,4 +76,78 @@ pub struct ImportSettings {
     pub max_in_flight_per_host: Option<usize>,
     /// Longest import.
     pub request_timeout: Duration,
+}
+
+/// What a server does by itself: imports what streams ask for, and follows their sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerSettings {
+    /// Whether this server does any of it. One of several servers on one store does it at a time.
+    pub enabled: bool,
+    /// How long a stream must have been left alone before its pending tags are imported: clients that write a stream
+    /// and import it themselves come first.
+    pub quiet_period: Duration,
+    /// Tags with `importPolicy.scheduled`.
+    pub scheduled: ScheduledSettings,
+}
+
+impl Default for ControllerSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            quiet_period: Duration::from_secs(5),
+            scheduled: ScheduledSettings::default(),
+        }
+    }
+}
+
+/// How the sources of scheduled tags are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduledSettings {
+    /// Whether they are.
+    pub enabled: bool,
+    /// How often each is checked unless its stream says otherwise.
+    pub interval: Duration,
+    /// The most often that a stream may ask for.
+    pub minimum_interval: Duration,
+    /// Most checks of one registry host in a minute.
+    pub checks_per_minute_per_host: u32,
+}
+
+impl Default for ScheduledSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(15 * 60),
+            minimum_interval: Duration::from_secs(60),
+            checks_per_minute_per_host: 1_200,
+        }
+    }
+}
+
+/// A registry that tells when something is pushed to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// The last part of the path that it posts to.
+    pub name: String,
+    /// How it tells.
+    pub format: ReceiverFormat,
+    /// Holds what it proves itself with.
+    pub secret_file: PathBuf,
+    /// The registry host that its events are about, as streams name it; what the events say if absent.
+    pub registry: Option<String>,
+}
+
+/// How a registry words its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiverFormat {
+    /// CNCF distribution's notifications.
+    Distribution,
+    /// Docker Hub's webhooks.
+    DockerHub,
+    /// Quay's repository notifications.
+    Quay,
+    /// Harbor's webhooks.
+    Harbor,
+    /// GitHub's `package` and `registry_package` events.
+    Github,
 }

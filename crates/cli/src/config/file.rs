@@ -32,6 +32,9 @@ pub(super) struct File {
     pub(super) limits: LimitsSection,
     pub(super) registry: RegistrySection,
     pub(super) import: ImportSection,
+    pub(super) controllers: ControllersSection,
+    pub(super) scheduled: ScheduledSection,
+    pub(super) notifications: NotificationsSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +114,48 @@ pub(super) struct ImportSection {
     pub(super) output: Option<Format>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ControllersSection {
+    pub(super) enabled: Option<bool>,
+    pub(super) quiet_period: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ScheduledSection {
+    pub(super) enabled: Option<bool>,
+    pub(super) interval: Option<String>,
+    pub(super) minimum_interval: Option<String>,
+    pub(super) checks_per_minute_per_host: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct NotificationsSection {
+    pub(super) receivers: Vec<ReceiverSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ReceiverSection {
+    pub(super) name: String,
+    pub(super) format: FormatName,
+    pub(super) secret_file: PathBuf,
+    pub(super) registry: Option<String>,
+}
+
+/// How a registry words its events.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum FormatName {
+    Distribution,
+    DockerHub,
+    Quay,
+    Harbor,
+    Github,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AllowedRegistry {
@@ -136,9 +181,6 @@ impl File {
             // A section that holds nothing but comments sets nothing.
             Value::Object(sections) => sections.retain(|_, section| !section.is_null()),
             _ => return Err("expected keys with values".into()),
-        }
-        if value.get("scheduled").is_some() {
-            return Err("scheduled: this version has no scheduler; leave the section out".into());
         }
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
@@ -271,8 +313,8 @@ mod tests {
     fn what_would_have_no_effect_or_two_meanings_is_refused() {
         for (file, expected) in [
             (
-                "scheduled: {enabled: true}",
-                "scheduled: this version has no scheduler; leave the section out",
+                "notifications: {receivers: [{name: a, format: gitlab, secretFile: s}]}",
+                "notifications.receivers[0].format: unknown variant `gitlab`",
             ),
             ("[a]", "expected keys with values"),
             ("dataDir: a\ndataDir: b", "duplicate mapping key: dataDir"),

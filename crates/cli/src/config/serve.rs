@@ -8,6 +8,7 @@ use imagestream_api::defaults::ImportMode;
 use imagestream_api::stream::repository::RegistryHosts;
 use imagestream_server::settings::{ImportSettings, Settings, Storage};
 
+use super::controllers;
 use super::file::{self, File, ImportSection, StorageKind, StorageSection};
 use super::import::max_tags;
 use crate::arguments::{DATA_DIR, Mode, ServeArguments};
@@ -64,6 +65,8 @@ pub(crate) fn settings(arguments: &ServeArguments) -> Result<Settings, Error> {
             external: file.registry.external_hostnames,
         },
         import: import(file.import)?,
+        controllers: controllers::settings(&file.controllers, &file.scheduled)?,
+        receivers: controllers::receivers(file.notifications)?,
         max_requests_in_flight,
     })
 }
@@ -219,7 +222,22 @@ mod tests {
         );
         assert_eq!(both.rbac_file.unwrap().to_str(), Some("/s"));
 
+        let own = given(
+            &[],
+            "{controllers: {enabled: false, quietPeriod: 1s}, scheduled: {enabled: false, interval: 2h, minimumInterval: 1h}, \
+             notifications: {receivers: [{name: hub, format: dockerHub, secretFile: /s}]}}",
+        )
+        .unwrap();
+        assert!(!own.controllers.enabled && !own.controllers.scheduled.enabled);
+        assert_eq!(own.controllers.quiet_period, Duration::from_secs(1));
+        assert_eq!(own.controllers.scheduled.interval, Duration::from_secs(7_200));
+        assert_eq!(own.receivers[0].name, "hub");
+
         let neither = given(&[], "").unwrap();
+        assert_eq!(
+            neither.controllers,
+            imagestream_server::settings::ControllerSettings::default()
+        );
         assert_eq!(
             (neither.listen.to_string().as_str(), neither.storage),
             ("127.0.0.1:8443", Storage::Sqlite)
@@ -261,6 +279,31 @@ mod tests {
                 &[],
                 "storage: {kind: etcd, endpoints: ['http://e'], keyFile: k}",
                 "storage.certFile: has no effect without storage.keyFile",
+            ),
+            (
+                &[],
+                "scheduled: {interval: 30s}",
+                "scheduled.interval: 30s: expected at least scheduled.minimumInterval, which is 60s",
+            ),
+            (
+                &[],
+                "controllers: {quietPeriod: 0s}",
+                "controllers.quietPeriod: \"0s\": expected a positive time",
+            ),
+            (
+                &[],
+                "scheduled: {checksPerMinutePerHost: 0}",
+                "scheduled.checksPerMinutePerHost: expected at least 1",
+            ),
+            (
+                &[],
+                "notifications: {receivers: [{name: a/b, format: quay, secretFile: s}]}",
+                "notifications.receivers[0].name: \"a/b\": expected up to 63 small letters",
+            ),
+            (
+                &[],
+                "notifications: {receivers: [{name: a, format: quay, secretFile: s}, {name: a, format: harbor, secretFile: s}]}",
+                "notifications.receivers[1].name: \"a\": another receiver has this name",
             ),
             (
                 &[],
