@@ -182,8 +182,8 @@ fn settings_that_cannot_be_used_are_refused_by_name() {
             "import.maxImagesPerRepositry: unknown key, did you mean maxImagesPerRepository?",
         ),
         (
-            json!({"scheduled": {"enabled": true}}),
-            "scheduled: this version has no scheduler",
+            json!({"scheduled": {"interval": "1s"}}),
+            "scheduled.interval: 1s: expected at least scheduled.minimumInterval, which is 60s",
         ),
         (
             json!({"listen": "here"}),
