@@ -24,8 +24,8 @@ use crate::repository;
 #[derive(Debug, Clone)]
 pub struct Engine {
     client: Client,
-    cache: ContentCache,
-    options: EngineOptions,
+    pub(crate) cache: ContentCache,
+    pub(crate) options: EngineOptions,
 }
 
 /// What is the same for all imports.

@@ -8,6 +8,7 @@
 pub mod apply;
 mod build;
 mod cache;
+pub mod check;
 mod engine;
 mod failure;
 pub mod fill;
@@ -19,5 +20,6 @@ mod reader;
 mod repository;
 
 pub use engine::{Credentials, Engine, EngineOptions, Request};
+pub use plan::preferred;
 pub use platform::Platform;
 pub use progress::Progress;

@@ -71,13 +71,7 @@ pub(crate) fn images(
             reference.registry.clone_from(&first.registry);
             reference.namespace.clone_from(&first.namespace);
             reference.name.clone_from(&first.name);
-            if reference.id.is_empty() {
-                if reference.tag.is_empty() {
-                    "latest".clone_into(&mut reference.tag);
-                }
-            } else {
-                reference.tag.clear();
-            }
+            name_one(&mut reference);
             let target = spec
                 .to
                 .as_ref()
@@ -96,8 +90,19 @@ pub(crate) fn images(
         .collect()
 }
 
+/// Names an image by its digest alone if there is one, else by a tag.
+pub(crate) fn name_one(reference: &mut ImageReference) {
+    if reference.id.is_empty() {
+        if reference.tag.is_empty() {
+            "latest".clone_into(&mut reference.tag);
+        }
+    } else {
+        reference.tag.clear();
+    }
+}
+
 /// Reads a reference that validation let pass; `*` is a name that no registry can have.
-fn parse(name: &str) -> Result<ImageReference, Box<Status>> {
+pub(crate) fn parse(name: &str) -> Result<ImageReference, Box<Status>> {
     if name == "*" {
         return Ok(ImageReference {
             name: name.to_owned(),
@@ -126,7 +131,8 @@ pub(crate) fn same_repository(one: &ImageReference, other: &ImageReference) -> b
     repository(one) == repository(other)
 }
 
-fn preferred(stream: Option<&ImageStream>, target: &str, own: &Platform) -> Option<Platform> {
+/// Which member of a manifest list the stream's tag `target` wants, if it says so.
+pub fn preferred(stream: Option<&ImageStream>, target: &str, own: &Platform) -> Option<Platform> {
     let annotations = stream?.spec.tags.get(target)?.annotations.as_ref()?;
     let of = |key: &str| annotations.get(key).filter(|value| !value.is_empty());
     let (os, architecture) = (of(PREFER_OS), of(PREFER_ARCHITECTURE));

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::credential::Credential;
 use crate::error::Error;
+use crate::feedback::HostFeedbacks;
 use crate::repository::Repository;
 use crate::transport::Network;
 
@@ -96,6 +97,12 @@ impl Client {
     pub fn repository(&self, host: &str, path: &str, access: Access) -> Result<Repository, Error> {
         let transport = self.network.transport(host, access.insecure)?;
         Repository::new(transport, path, access)
+    }
+
+    /// What `host` said last of how often it may be asked; nothing if it did not, or was not asked anything.
+    #[must_use]
+    pub fn feedback(&self, host: &str) -> HostFeedbacks {
+        self.network.feedback(host)
     }
 
     /// A snapshot of the counters.

@@ -9,7 +9,7 @@ use imagestream_api::digest::Digest;
 use crate::distribution::{self, Manifest};
 use crate::error::Error;
 use crate::repository::Repository;
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
 
 /// Largest manifest that is accepted; the distribution specification asks registries to accept as much.
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -46,13 +46,7 @@ impl Repository {
             .transport
             .fetch(self, &self.manifest_request(Method::GET, at))
             .await?;
-        let media_type = answer.header("content-type").unwrap_or_default().to_owned();
-        let digest = verified_digest(at, &media_type, &answer.body)?;
-        Ok(FetchedManifest {
-            media_type,
-            body: answer.body,
-            digest,
-        })
+        verified(at, answer)
     }
 
     /// Asks for the digest of a manifest; `None` if the registry answers without one.
@@ -64,12 +58,10 @@ impl Repository {
             .transport
             .fetch(self, &self.manifest_request(Method::HEAD, at))
             .await?;
-        Ok(answer
-            .header("docker-content-digest")
-            .and_then(|digest| Digest::parse(digest).ok()))
+        Ok(named_digest(&answer))
     }
 
-    fn manifest_request(&self, method: Method, at: &ManifestAt) -> Request {
+    pub(crate) fn manifest_request(&self, method: Method, at: &ManifestAt) -> Request {
         let reference = match at {
             ManifestAt::Tag(tag) => path_segment(tag),
             ManifestAt::Digest(digest) => digest.to_string(),
@@ -83,6 +75,23 @@ impl Repository {
             limit: MAX_MANIFEST_BYTES,
         }
     }
+}
+
+/// The digest that an answer says its manifest has.
+pub(crate) fn named_digest(answer: &Answer) -> Option<Digest> {
+    let digest = answer.header("docker-content-digest")?;
+    Digest::parse(digest).ok()
+}
+
+/// The manifest of an answer, whose digest is the one asked for.
+pub(crate) fn verified(at: &ManifestAt, answer: Answer) -> Result<FetchedManifest, Error> {
+    let media_type = answer.header("content-type").unwrap_or_default().to_owned();
+    let digest = verified_digest(at, &media_type, &answer.body)?;
+    Ok(FetchedManifest {
+        media_type,
+        body: answer.body,
+        digest,
+    })
 }
 
 /// The digest of a manifest, checked against the one asked for.

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use hyper::Method;
+
 use crate::fault::fits;
 
 /// At most `requests` requests in each window of `window`.
@@ -19,6 +21,8 @@ pub struct RateLimit {
     pub retry_after: bool,
     /// Paths that count; `*` stands for any run of characters.
     pub pattern: String,
+    /// Whether `HEAD` does not count, as at Docker Hub.
+    pub heads_are_free: bool,
 }
 
 impl RateLimit {
@@ -31,6 +35,7 @@ impl RateLimit {
             headers: true,
             retry_after: true,
             pattern: "/v2/*/*".to_owned(),
+            heads_are_free: false,
         }
     }
 
@@ -38,6 +43,13 @@ impl RateLimit {
     #[must_use]
     pub fn only(mut self, pattern: &str) -> Self {
         pattern.clone_into(&mut self.pattern);
+        self
+    }
+
+    /// Counts no `HEAD`.
+    #[must_use]
+    pub fn free_heads(mut self) -> Self {
+        self.heads_are_free = true;
         self
     }
 
@@ -76,7 +88,7 @@ impl Limiter {
     }
 
     /// Counts a request at `now`; `None` if the limit isn't about this path.
-    pub(crate) fn count(&mut self, path: &str, now: Instant) -> Option<Verdict> {
+    pub(crate) fn count(&mut self, method: &Method, path: &str, now: Instant) -> Option<Verdict> {
         if !fits(&self.limit.pattern, path) {
             return None;
         }
@@ -87,8 +99,9 @@ impl Limiter {
             self.window_start = Some(now);
             self.used = 0;
         }
-        let refused = self.used >= self.limit.requests;
-        if !refused {
+        let is_free = self.limit.heads_are_free && *method == Method::HEAD;
+        let refused = !is_free && self.used >= self.limit.requests;
+        if !is_free && !refused {
             self.used += 1;
         }
         let mut headers = Vec::new();
@@ -119,9 +132,19 @@ mod tests {
         let mut limiter = Limiter::new(RateLimit::new(2, Duration::from_secs(5)));
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        assert!(!limiter.count("/v2/a/tags/list", at(0)).unwrap().refused);
-        assert!(!limiter.count("/v2/a/tags/list", at(100)).unwrap().refused);
-        let refusal = limiter.count("/v2/a/tags/list", at(1500)).unwrap();
+        assert!(
+            !limiter
+                .count(&Method::GET, "/v2/a/tags/list", at(0))
+                .unwrap()
+                .refused
+        );
+        assert!(
+            !limiter
+                .count(&Method::GET, "/v2/a/tags/list", at(100))
+                .unwrap()
+                .refused
+        );
+        let refusal = limiter.count(&Method::GET, "/v2/a/tags/list", at(1500)).unwrap();
         assert!(refusal.refused);
         assert!(refusal.headers.contains(&("retry-after", "4".to_owned())));
         assert!(
@@ -129,7 +152,24 @@ mod tests {
                 .headers
                 .contains(&("ratelimit-remaining", "0;w=5".to_owned()))
         );
-        assert!(!limiter.count("/v2/a/tags/list", at(5000)).unwrap().refused);
-        assert_eq!(limiter.count("/v2/", at(5000)), None);
+        assert!(
+            !limiter
+                .count(&Method::GET, "/v2/a/tags/list", at(5000))
+                .unwrap()
+                .refused
+        );
+        assert_eq!(limiter.count(&Method::GET, "/v2/", at(5000)), None);
+    }
+
+    #[test]
+    fn heads_that_are_free_pass_and_are_told_what_is_left() {
+        let mut limiter = Limiter::new(RateLimit::new(1, Duration::from_secs(5)).free_heads());
+        let now = Instant::now();
+        let mut count = |method| limiter.count(&method, "/v2/a/manifests/b", now).unwrap();
+        assert!(!count(Method::GET).refused);
+        assert!(count(Method::GET).refused);
+        let free = count(Method::HEAD);
+        let left = ("ratelimit-remaining", "0;w=5".to_owned());
+        assert!(!free.refused && free.headers.contains(&left), "{free:?}");
     }
 }

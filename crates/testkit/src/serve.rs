@@ -114,7 +114,7 @@ fn admit(shared: &Shared, head: &Parts, authorization: Option<&str>, route: &Rou
     let verdict = switches
         .limiter
         .as_mut()
-        .and_then(|limiter| limiter.count(head.uri.path(), now));
+        .and_then(|limiter| limiter.count(&head.method, head.uri.path(), now));
     let (refused, limit_headers) = match verdict {
         Some(verdict) => (verdict.refused, verdict.headers),
         None => (false, Vec::new()),

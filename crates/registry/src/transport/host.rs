@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::body::LargeBodies;
@@ -14,6 +14,7 @@ use super::resolve::Reach;
 use super::throttle::{Counters, Throttle};
 use crate::client::ClientOptions;
 use crate::error::Error;
+use crate::feedback::{HostFeedback, HostFeedbacks};
 
 /// Most hosts that are remembered.
 const MAX_HOSTS: usize = 4096;
@@ -27,9 +28,24 @@ pub(super) struct Host {
     pub(super) large_bodies: LargeBodies,
     secure: Flight<Arc<Route>>,
     insecure: Flight<Arc<Route>>,
+    feedback: Mutex<HostFeedbacks>,
 }
 
 impl Host {
+    /// What the host said last of how often it may be asked.
+    pub(super) fn feedback(&self) -> HostFeedbacks {
+        *self.feedback.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host answered a request of this method.
+    pub(super) fn told(&self, method: &Method, feedback: HostFeedback) {
+        let mut known = self.feedback.lock().unwrap_or_else(PoisonError::into_inner);
+        match *method {
+            Method::HEAD => known.head = feedback,
+            _ => known.get = feedback,
+        }
+    }
+
     /// The way to the host, which depends on whether it must be secure.
     pub(super) fn route(&self, insecure: bool) -> &Flight<Arc<Route>> {
         if insecure { &self.insecure } else { &self.secure }
@@ -105,6 +121,12 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
+    /// What is known about `name`, if it was ever asked for anything.
+    pub(super) fn known(&self, name: &str) -> Option<Arc<Host>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).cloned()
+    }
+
     /// What is known about `name`.
     pub(super) fn host(
         &self,
@@ -127,6 +149,7 @@ impl Hosts {
                 large_bodies: LargeBodies::default(),
                 secure: Flight::new(),
                 insecure: Flight::new(),
+                feedback: Mutex::default(),
             })
         });
         Ok(host.clone())

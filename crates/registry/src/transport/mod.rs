@@ -16,8 +16,9 @@ mod flight;
 mod host;
 mod redirect;
 mod resolve;
-mod retry;
+pub(crate) mod retry;
 mod throttle;
+mod tries;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,10 +34,12 @@ use self::connections::{Call, Connections, Reply};
 use self::failure::Failure;
 use self::flight::Turn;
 use self::host::{Host, Hosts, Route};
-use self::throttle::{Caller, Counters, Slot};
+use self::throttle::{Counters, Slot};
+use self::tries::Tries;
 use crate::client::{Activity, BuildError, ClientOptions};
 use crate::credential::Credential;
 use crate::error::{Error, status_line};
+use crate::feedback::{HostFeedback, HostFeedbacks};
 use crate::repository::Repository;
 
 /// A quota that is full again so soon is waited for; a longer one may be the caller's for the rest of the day.
@@ -83,6 +86,11 @@ impl Network {
 
     pub(crate) fn activity(&self) -> Activity {
         self.0.counters.snapshot()
+    }
+
+    pub(crate) fn feedback(&self, host: &str) -> HostFeedbacks {
+        let known = self.0.hosts.known(host);
+        known.map(|host| host.feedback()).unwrap_or_default()
     }
 }
 
@@ -169,20 +177,6 @@ struct Attempt<'a> {
     slot: Slot<'a>,
 }
 
-/// What was tried so far for one request.
-struct Tries {
-    caller: Caller,
-    deadline: Instant,
-    quick: u32,
-    throttled: u32,
-    /// The challenges of the registry were looked at.
-    challenged: bool,
-    /// The caller has something to show.
-    has_credential: bool,
-    /// A token that ended.
-    rejected: Option<Token>,
-}
-
 /// What an attempt came to, if not to an error.
 enum Step {
     Done(Answer),
@@ -194,7 +188,29 @@ enum Step {
 impl Transport {
     /// Gets an answer, however many attempts that takes within the deadline of the access.
     pub(crate) async fn fetch(&self, repository: &Repository, request: &Request) -> Result<Answer, Error> {
-        let attempts = Box::pin(self.attempts(repository, request));
+        let mut tries = Tries::of(repository, repository.access.deadline);
+        self.within_deadline(repository, request, &mut tries).await
+    }
+
+    /// Gets an answer, or none at once if the host wants to be left alone; and what it said of how often it may be
+    /// asked.
+    pub(crate) async fn fetch_if_welcome(
+        &self,
+        repository: &Repository,
+        request: &Request,
+    ) -> (Result<Answer, Error>, HostFeedback) {
+        let mut tries = Tries::of(repository, Instant::now());
+        let outcome = self.within_deadline(repository, request, &mut tries).await;
+        (outcome, tries.feedback)
+    }
+
+    async fn within_deadline(
+        &self,
+        repository: &Repository,
+        request: &Request,
+        tries: &mut Tries,
+    ) -> Result<Answer, Error> {
+        let attempts = Box::pin(self.attempts(repository, request, tries));
         match timeout_at(repository.access.deadline, attempts).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -205,22 +221,28 @@ impl Transport {
         }
     }
 
-    async fn attempts(&self, repository: &Repository, request: &Request) -> Result<Answer, Error> {
+    /// Waits for a turn at the host.
+    async fn enter(&self, tries: &mut Tries) -> Result<Slot<'_>, Error> {
+        let entered = self.host.throttle.enter(tries.caller, tries.patience).await;
+        if entered.is_err() {
+            tries.feedback.is_refusal = true;
+            tries.feedback.retry_after = self.host.throttle.pause_left();
+        }
+        entered
+    }
+
+    async fn attempts(
+        &self,
+        repository: &Repository,
+        request: &Request,
+        tries: &mut Tries,
+    ) -> Result<Answer, Error> {
         let deadline = repository.access.deadline;
-        let mut tries = Tries {
-            caller: Caller::with(repository.access.credential.as_ref()),
-            deadline,
-            quick: 0,
-            throttled: 0,
-            challenged: false,
-            has_credential: repository.access.credential.is_some(),
-            rejected: None,
-        };
         loop {
             let (attempt, outcome) = match self.join_route().await {
                 Turn::Failed(error) => return Err(error),
                 Turn::Lead(lead) => {
-                    let slot = self.host.throttle.enter(tries.caller, deadline).await?;
+                    let slot = self.enter(tries).await?;
                     if self.host.route(self.insecure).known().is_some() {
                         // Somebody found the way while this request waited for its turn.
                         continue;
@@ -236,10 +258,10 @@ impl Transport {
                     )
                 }
                 Turn::Known(route) => {
-                    let shown = self.credentials(&route, repository, &mut tries).await;
+                    let shown = self.credentials(&route, repository, tries).await;
                     let url = self.url_text(&route.base, &request.path);
                     let shown = shown.map_err(|error| error.of_request(&request.method, url))?;
-                    let slot = self.host.throttle.enter(tries.caller, deadline).await?;
+                    let slot = self.enter(tries).await?;
                     let authorization = shown.authorization(repository.access.credential.as_ref());
                     let outcome = self.exchange(&route.base, request, authorization).await;
                     (Attempt { route, shown, slot }, outcome)
@@ -247,13 +269,13 @@ impl Transport {
             };
             let route = attempt.route.clone();
             let step = match outcome {
-                Ok(reply) => self.settle(request, attempt, reply, &mut tries).await?,
+                Ok(reply) => self.settle(request, attempt, reply, tries).await?,
                 Err(failure) => Step::Failed(failure),
             };
             match step {
                 Step::Done(answer) => return Ok(answer),
                 Step::Again => {}
-                Step::Failed(failure) => self.recover(&route, request, failure, &mut tries).await?,
+                Step::Failed(failure) => self.recover(&route, request, failure, tries).await?,
             }
         }
     }
@@ -328,7 +350,9 @@ impl Transport {
         let Attempt { route, shown, slot } = attempt;
         let (status, headers) = (reply.response.status(), reply.response.headers().clone());
         route.see(status, &headers);
-        self.heed_quota(&headers, tries.deadline);
+        self.heed_quota(&headers, tries.patience);
+        tries.feedback = HostFeedback::of_answer(status, &headers, now());
+        self.host.told(&request.method, tries.feedback);
         let patience = self.shared.connections.patience();
         if status.is_success() {
             let body = if request.method == Method::HEAD {
@@ -384,7 +408,7 @@ impl Transport {
                     self.host
                         .throttle
                         .pause(until, Some((tries.caller, error.clone())));
-                    if until < tries.deadline {
+                    if until < tries.patience {
                         drop(slot);
                         tries.throttled += 1;
                         self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -433,14 +457,14 @@ impl Transport {
     }
 
     /// Slows down before a quota is used up, where the registry reports one.
-    fn heed_quota(&self, headers: &HeaderMap, deadline: Instant) {
+    fn heed_quota(&self, headers: &HeaderMap, patience: Instant) {
         let Some(limit) = retry::rate_limit(headers) else {
             return;
         };
         self.host.throttle.at_most(limit.remaining);
         if let (0, Some(reset)) = (limit.remaining, limit.reset) {
             let until = Instant::now() + reset.min(LONGEST_QUOTA_WAIT * 2);
-            if reset <= LONGEST_QUOTA_WAIT && until < deadline {
+            if reset <= LONGEST_QUOTA_WAIT && until < patience {
                 self.host.throttle.pause(until, None);
             }
         }

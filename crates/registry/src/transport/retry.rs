@@ -41,7 +41,7 @@ fn jittered(wait: Duration) -> Duration {
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// How long the registry asks to wait, at most a day.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -55,15 +55,23 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 /// What is left of a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     /// Requests that may still be made.
-    pub(super) remaining: u64,
+    pub(crate) remaining: u64,
     /// When the quota is full again, if that is known.
-    pub(super) reset: Option<Duration>,
+    pub(crate) reset: Option<Duration>,
+}
+
+/// How many requests a registry allows in which time, if it says so.
+pub(crate) fn policy(headers: &HeaderMap) -> Option<(u64, Option<Duration>)> {
+    let field = headers.get("ratelimit-limit")?.to_str().ok()?;
+    let limit = field.split([';', ',']).next()?.trim().parse().ok()?;
+    let window = parameter(field, "w").map(Duration::from_secs);
+    Some((limit, window.map(|window| window.min(LONGEST_WAIT))))
 }
 
 /// The quota a registry reports.
-pub(super) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
+pub(crate) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(combined) = field("ratelimit") {
         let remaining = parameter(combined, "r").or_else(|| parameter(combined, "remaining"))?;

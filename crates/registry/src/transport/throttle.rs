@@ -189,6 +189,12 @@ impl Throttle {
         }
     }
 
+    /// How long the host still wants to be left alone.
+    pub(super) fn pause_left(&self) -> Option<Duration> {
+        let pause = self.state().pause.clone()?;
+        Some(pause.until.saturating_duration_since(Instant::now()))
+    }
+
     /// Lets no more in than the host says it will still answer.
     pub(super) fn at_most(&self, remaining: u64) {
         let remaining = usize::try_from(remaining).unwrap_or(usize::MAX).max(1);

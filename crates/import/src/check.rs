@@ -1,0 +1,342 @@
+//! Has an image moved? Answered with one `HEAD` as a rule, and with content only when it has.
+//!
+//! A check never waits for a registry that wants to be left alone: whoever plans checks decides when to come back.
+
+use std::sync::Arc;
+
+use imagestream_api::defaults::ImportMode;
+use imagestream_api::digest::Digest;
+use imagestream_api::reference::ImageReference;
+use imagestream_registry::distribution::{self, IndexEntry, Manifest};
+use imagestream_registry::sources::{PullBy, RegistryRules};
+use imagestream_registry::{Access, Error, HostFeedback, ManifestAt, Probed, Repository};
+use tokio::time::{Instant, timeout_at};
+
+use crate::cache::Origin;
+use crate::engine::{Credentials, Engine};
+use crate::plan;
+use crate::platform::{self, Platform};
+
+/// Most members of a list that are read before its import: those of all platforms that there are, and some.
+const MOST_MEMBERS: usize = 64;
+
+/// The image that is asked about, and who asks.
+#[derive(Debug)]
+pub struct Check<'a> {
+    /// The image, by digest if it has one, else by its tag, which is set then.
+    pub reference: &'a ImageReference,
+    /// Whether its registry may be asked without verified TLS.
+    pub insecure: bool,
+    /// Mirrors, blocked and insecure registries.
+    pub rules: &'a RegistryRules,
+    /// Who asks.
+    pub credentials: &'a Credentials,
+    /// When the answer must be there.
+    pub deadline: Instant,
+}
+
+/// What came of a check.
+#[derive(Debug)]
+pub struct Checked<T> {
+    /// What was found, or why not.
+    pub found: Result<T, CheckError>,
+    /// The host that said so; empty if none was asked.
+    pub host: String,
+    /// What it said of how often it may be asked.
+    pub feedback: HostFeedback,
+    /// Manifests that were asked for, beside whether they are there.
+    pub gets: u32,
+}
+
+/// Why it is not known where an image is.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CheckError {
+    /// The administrator lets nobody import from there.
+    #[error("its registry is blocked")]
+    Blocked,
+    /// The registry wants to be left alone for now. Nothing is wrong with the image.
+    #[error("its registry is asked too often")]
+    RateLimited,
+    /// There is no such image.
+    #[error("there is no such image")]
+    NotFound,
+    /// The registry does not let this caller see it.
+    #[error("its registry refuses access: {0}")]
+    Unauthorized(String),
+    /// Anything else: the network, TLS, a registry that fails, secrets that can't be read.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A manifest that an image's reference names, as far as it decides what is imported.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// The digest of the manifest itself.
+    pub digest: Digest,
+    members: Vec<IndexEntry>,
+}
+
+impl Named {
+    /// The digest of the image that an import in this mode records.
+    #[must_use]
+    pub fn recorded(&self, mode: ImportMode, preferred: &Platform) -> &Digest {
+        match mode {
+            ImportMode::PreserveOriginal => &self.digest,
+            ImportMode::Legacy => {
+                platform::choose(&self.members, preferred).map_or(&self.digest, |member| &member.digest)
+            }
+        }
+    }
+
+    /// The members that imports in these modes read, each once.
+    fn needed(&self, wanted: &[(ImportMode, Platform)]) -> Vec<Digest> {
+        let mut needed: Vec<Digest> = Vec::new();
+        for (mode, preferred) in wanted {
+            match mode {
+                ImportMode::PreserveOriginal => {
+                    needed.extend(self.members.iter().map(|member| member.digest.clone()));
+                }
+                ImportMode::Legacy => {
+                    let member = platform::choose(&self.members, preferred);
+                    needed.extend(member.map(|member| member.digest.clone()));
+                }
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        needed.truncate(MOST_MEMBERS);
+        needed
+    }
+}
+
+impl Engine {
+    /// The platform whose images are imported unless a tag prefers another.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.options.platform
+    }
+
+    /// The digest of the manifest that an image's reference names now: with one `HEAD`, or a `GET` where the registry
+    /// answers that without a digest.
+    pub async fn check(&self, check: &Check<'_>) -> Checked<Digest> {
+        self.ask(check, async |source| {
+            let probed = source.repository.probe_digest(&source.at).await;
+            match probed.found {
+                Ok(Some(digest)) => return (probed.feedback, 0, Ok(digest)),
+                Err(error) if !lacks_head(&error) => return (probed.feedback, 0, Err(error)),
+                // Some have no `HEAD`, or don't say the digest with it.
+                Ok(None) | Err(_) => {}
+            }
+            let (feedback, named) = self.read(&source, &source.at).await;
+            (feedback, 1, named.map(|named| named.digest))
+        })
+        .await
+    }
+
+    /// Reads the manifest that an image's reference names now, with one `GET`.
+    pub async fn name(&self, check: &Check<'_>) -> Checked<Named> {
+        self.ask(check, async |source| {
+            let (feedback, named) = self.read(&source, &source.at).await;
+            (feedback, 1, named)
+        })
+        .await
+    }
+
+    /// Reads all manifests that imports of the image in these modes will need, so that they find them read. What was
+    /// read before is not read again.
+    pub async fn fetch(&self, check: &Check<'_>, wanted: &[(ImportMode, Platform)]) -> Checked<Named> {
+        self.ask(check, async |source| {
+            let (mut feedback, named) = self.read(&source, &source.at).await;
+            let mut gets = 1;
+            let named = match named {
+                Ok(named) => named,
+                Err(error) => return (feedback, gets, Err(error)),
+            };
+            for member in named.needed(wanted) {
+                if self.cache.manifest(&source.origin, &member).is_some() {
+                    continue;
+                }
+                gets += 1;
+                let read = self.read(&source, &ManifestAt::Digest(member)).await;
+                feedback = read.0;
+                // What else is wrong with a member, the import says better.
+                if let Err(error) = read.1
+                    && feedback.is_refusal
+                {
+                    return (feedback, gets, Err(error));
+                }
+            }
+            (feedback, gets, Ok(named))
+        })
+        .await
+    }
+
+    async fn read(&self, source: &CheckedSource, at: &ManifestAt) -> (HostFeedback, Result<Named, Error>) {
+        let Probed { found, feedback } = source.repository.probe_manifest(at).await;
+        let named = found.map(|manifest| {
+            let parsed = distribution::parse(&manifest.media_type, &manifest.body);
+            let manifest = Arc::new(manifest);
+            // What can't be read is not kept: the import is to see what is wrong with it.
+            if parsed.is_ok() {
+                let tag = match at {
+                    ManifestAt::Tag(tag) => Some(tag.as_str()),
+                    ManifestAt::Digest(_) => None,
+                };
+                self.cache.keep_manifest(&source.origin, tag, &manifest);
+            }
+            let members = match parsed {
+                Ok(Manifest::Index(index)) => index.manifests,
+                _ => Vec::new(),
+            };
+            Named {
+                digest: manifest.digest.clone(),
+                members,
+            }
+        });
+        (feedback, named)
+    }
+
+    /// Asks the sources of an image until one answers; with the namespace's secrets, and without them if these are
+    /// wrong.
+    async fn ask<T>(
+        &self,
+        check: &Check<'_>,
+        probe: impl AsyncFn(CheckedSource) -> (HostFeedback, u32, Result<T, Error>),
+    ) -> Checked<T> {
+        let mut last = Checked {
+            found: Err(CheckError::Failed("it has no source that may be asked".into())),
+            host: String::new(),
+            feedback: HostFeedback::default(),
+            gets: 0,
+        };
+        if check.rules.blocked(check.reference) {
+            last.found = Err(CheckError::Blocked);
+            return last;
+        }
+        let by = match check.reference.id.is_empty() {
+            true => PullBy::Tag,
+            false => PullBy::Digest,
+        };
+        for candidate in check.rules.pull_sources(check.reference, by).candidates {
+            for with_secrets in [true, false] {
+                let source = match self.source(check, &candidate, with_secrets).await {
+                    Ok(source) => source,
+                    Err(error) => {
+                        last.found = Err(error);
+                        break;
+                    }
+                };
+                last.host = source.origin.host.to_string();
+                let (feedback, gets, found) = probe(source).await;
+                last.feedback = feedback;
+                last.gets += gets;
+                let error = match found {
+                    Ok(found) => {
+                        last.found = Ok(found);
+                        return last;
+                    }
+                    Err(error) => error,
+                };
+                last.found = Err(CheckError::of(&error, feedback));
+                // Wrong secrets must not keep anyone from what is public.
+                if !error.to_string().to_lowercase().contains("username or password") {
+                    break;
+                }
+            }
+        }
+        last
+    }
+
+    async fn source(
+        &self,
+        check: &Check<'_>,
+        candidate: &ImageReference,
+        with_secrets: bool,
+    ) -> Result<CheckedSource, CheckError> {
+        let insecure = check.insecure || check.rules.insecure(check.reference);
+        let origin = Origin {
+            host: candidate.contacted_host().into(),
+            repository: candidate.defaulted().repository_name().into(),
+            insecure,
+        };
+        let wanted = candidate.defaulted().with_library();
+        let found = timeout_at(check.deadline, check.credentials.find(&wanted, with_secrets));
+        let credential = found
+            .await
+            .unwrap_or_else(|_| Err("the credential helper did not answer in time".to_owned()))
+            .map_err(CheckError::Failed)?;
+        let access = Access {
+            insecure,
+            credential,
+            deadline: check.deadline,
+        };
+        let repository = self
+            .client()
+            .repository(&origin.host, &origin.repository, access)
+            .map_err(|error| CheckError::of(&error, HostFeedback::default()))?;
+        let at = match candidate.digest() {
+            Some(digest) => ManifestAt::Digest(digest),
+            None => ManifestAt::Tag(candidate.tag.clone()),
+        };
+        Ok(CheckedSource {
+            origin,
+            repository,
+            at,
+        })
+    }
+}
+
+/// Where an image is looked for.
+struct CheckedSource {
+    origin: Origin,
+    repository: Repository,
+    at: ManifestAt,
+}
+
+impl CheckError {
+    fn of(error: &Error, feedback: HostFeedback) -> Self {
+        let text = error.to_string();
+        // A token service refuses as well as a registry does.
+        let error = innermost(error);
+        if feedback.is_refusal {
+            Self::RateLimited
+        } else if error.has_code("MANIFEST_UNKNOWN") || error.has_code("NAME_UNKNOWN") {
+            Self::NotFound
+        } else if matches!(error, Error::UnparsableBody { status: 403, .. })
+            // The answer to a HEAD has no body that would say more.
+            || error.has_code("UNAUTHORIZED")
+            || error.has_code("DENIED")
+            || text.ends_with("no basic auth credentials")
+            || text.ends_with("incorrect username or password")
+        {
+            Self::Unauthorized(text)
+        } else {
+            Self::Failed(text)
+        }
+    }
+}
+
+fn innermost(error: &Error) -> &Error {
+    match error {
+        Error::Request { source, .. } => innermost(source),
+        error => error,
+    }
+}
+
+/// Whether a registry does not know the method.
+fn lacks_head(error: &Error) -> bool {
+    match error {
+        Error::UnparsableBody { status, .. } => matches!(status, 400 | 405),
+        Error::UnexpectedStatus(status) => status.starts_with("501"),
+        error => error.has_code("UNSUPPORTED"),
+    }
+}
+
+/// The reference of a stream's tag as imports read it: by digest, or by a tag. Nothing if it is none.
+#[must_use]
+pub fn reference(text: &str) -> Option<ImageReference> {
+    let mut reference = plan::parse(text).ok()?;
+    plan::name_one(&mut reference);
+    reference.normalised().ok()?;
+    Some(reference)
+}

@@ -1,0 +1,41 @@
+//! Asking whether a manifest is still the one that it was, as politely as can be.
+
+use http::Method;
+use imagestream_api::digest::Digest;
+
+use crate::error::Error;
+use crate::feedback::HostFeedback;
+use crate::manifest::{FetchedManifest, ManifestAt, named_digest, verified};
+use crate::repository::Repository;
+
+/// What came of a probe.
+#[derive(Clone, Debug)]
+pub struct Probed<T> {
+    /// What was asked for, or why it is not known.
+    pub found: Result<T, Error>,
+    /// What the host said of how often it may be asked.
+    pub feedback: HostFeedback,
+}
+
+impl Repository {
+    /// Asks for the digest of a manifest; `None` if the registry answers without one. If the host wants to be left
+    /// alone this does not wait for it, but says so.
+    pub async fn probe_digest(&self, at: &ManifestAt) -> Probed<Option<Digest>> {
+        let request = self.manifest_request(Method::HEAD, at);
+        let (answer, feedback) = self.transport.fetch_if_welcome(self, &request).await;
+        Probed {
+            found: answer.map(|answer| named_digest(&answer)),
+            feedback,
+        }
+    }
+
+    /// Reads a manifest. If the host wants to be left alone this does not wait for it, but says so.
+    pub async fn probe_manifest(&self, at: &ManifestAt) -> Probed<FetchedManifest> {
+        let request = self.manifest_request(Method::GET, at);
+        let (answer, feedback) = self.transport.fetch_if_welcome(self, &request).await;
+        Probed {
+            found: answer.and_then(|answer| verified(at, answer)),
+            feedback,
+        }
+    }
+}
