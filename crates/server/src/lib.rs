@@ -6,6 +6,7 @@ mod age;
 pub mod backup;
 pub mod config;
 pub mod context;
+mod controllers;
 pub mod core;
 mod custom_resources;
 mod data_dir;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use imagestream_apiserver::api::Api;
@@ -15,7 +16,7 @@ use imagestream_apiserver::rbac::policy::Origin;
 use imagestream_apiserver::serve::{
     self, ApiService, AuditSink, Authentication, HealthCheck, ServeOptions, ServiceError, TlsError,
 };
-use imagestream_apiserver::{garbage, kubeconfig};
+use imagestream_apiserver::{errors, garbage, kubeconfig};
 use imagestream_import::Platform;
 use imagestream_store::StoreError;
 use imagestream_store::sqlite::OpenError;
@@ -23,8 +24,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::controllers::{self, Controller, Election, ImportMetrics, Shared};
 use crate::core::seal::SealError;
 use crate::data_dir::DataDir;
 use crate::image;
@@ -34,6 +38,9 @@ use crate::surroundings::Surroundings;
 
 /// The version of Kubernetes' API machinery whose behaviour clients see.
 const API_MINOR: &str = "36";
+
+/// Longest wait for controllers to end and for their lease to be given back.
+const LAST_WISH: Duration = Duration::from_secs(5);
 
 /// Why a server does not start. Nothing that was there before is changed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +117,7 @@ pub struct Server {
     tls: Arc<rustls::ServerConfig>,
     service: Arc<ApiService>,
     tasks: Vec<futures::future::BoxFuture<'static, ()>>,
+    controllers: Option<(Election, Vec<Controller>)>,
     opened: Opened,
     data: DataDir,
 }
@@ -152,6 +160,7 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         admission: surroundings.admission,
     });
     let service = service(&settings, &context, dispatcher)?;
+    let controllers = controllers(&settings, &context, &service)?;
     let mut tasks = surroundings.tasks;
     tasks.push(Box::pin(garbage::collect(kinds)));
 
@@ -169,9 +178,26 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         tls,
         service: Arc::new(service),
         tasks,
+        controllers,
         opened,
         data,
     })
+}
+
+/// What the server does by itself, if it does anything, and how it learns whether it may.
+fn controllers(
+    settings: &Settings,
+    context: &Arc<Context>,
+    service: &ApiService,
+) -> Result<Option<(Election, Vec<Controller>)>, StartError> {
+    if !settings.controllers.enabled {
+        return Ok(None);
+    }
+    let metrics = ImportMetrics::register(service.metrics_registry()).map_err(ServiceError::from)?;
+    let shared = Shared::new(context, &settings.controllers, metrics)
+        .map_err(|error| StartError::Prepare(errors::internal_error(error).into()))?;
+    let election = controllers::election(context, &settings.storage);
+    Ok(Some((election, controllers::controllers(&shared))))
 }
 
 impl Server {
@@ -191,14 +217,34 @@ impl Server {
             tls,
             service,
             tasks,
+            controllers,
             opened,
             data,
             ..
         } = self;
+        let stop = CancellationToken::new();
+        let supervisor = controllers.map(|(election, controllers)| {
+            tokio::spawn(controllers::supervise(election, controllers, stop.clone()))
+        });
         let tasks = tokio::spawn(async move {
             join_all(tasks).await;
         });
+        // Another server may act as soon as this one is asked to end, while it finishes its clients' requests.
+        let shutdown = async {
+            shutdown.await;
+            stop.cancel();
+        };
         let result = serve::serve(listener, tls, service, shutdown).await;
+        stop.cancel();
+        if let Some(mut supervisor) = supervisor {
+            let ended = timeout(LAST_WISH, &mut supervisor).await;
+            supervisor.abort();
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the supervisor of the controllers failed"),
+                Err(_) => tracing::warn!("the controllers did not end in time"),
+            }
+        }
         // Everything that follows the store ends before it, tasks first: they share what the endpoints shared.
         tasks.abort();
         let ended = tasks.await;

@@ -19,6 +19,8 @@ use imagestream_import::apply::{Applied, StreamWrite, apply};
 use imagestream_store::{Limits, Precondition, StoreError, Write};
 use jiff::Timestamp;
 
+use super::imports::Effects;
+use super::repository_note;
 use super::stream_write::{complete, identify, prepare, read, to_value};
 use crate::context::Context;
 
@@ -35,8 +37,8 @@ pub(super) struct Recording<'a> {
     pub(super) request: &'a Request,
     /// The stream.
     pub(super) key: &'a StreamKey,
-    /// Do everything but store.
-    pub(super) dry_run: bool,
+    /// What it does besides.
+    pub(super) effects: Effects,
 }
 
 /// What was recorded.
@@ -69,7 +71,13 @@ pub(super) async fn record(
         if !version.is_empty() && !stored.as_ref().is_some_and(is_supposed) {
             return Err(changed_meanwhile(key));
         }
-        let applied = apply(import, stored.as_ref(), &now, context.import_mode);
+        let mut applied = apply(import, stored.as_ref(), &now, context.import_mode);
+        repository_note::write(
+            &mut applied,
+            import,
+            &now,
+            recording.effects.notes_repository,
+        );
         let images = match &mut images {
             Some(images) => images,
             // What is created does not depend on the stream.
@@ -133,7 +141,7 @@ impl Recording<'_> {
         let prepared = prepare(self.context, self.request, write).await;
         if let (Err(status), Some(stored), Some(revision)) = (&prepared, stored, revision) {
             let message = status.message.as_deref().unwrap_or_default();
-            if message.contains(OVER_LIMIT) && !self.dry_run {
+            if message.contains(OVER_LIMIT) && !self.effects.dry_run {
                 self.note_limit(message, applied, stored, revision).await;
             }
         }
@@ -185,7 +193,7 @@ impl Recording<'_> {
         revision: Option<u64>,
     ) -> Result<Committed, Box<Status>> {
         let missing = images.missing(self.context).await?;
-        if self.dry_run {
+        if self.effects.dry_run {
             images.created(&missing, None);
             return Ok(Committed::At(None));
         }

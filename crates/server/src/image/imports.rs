@@ -76,112 +76,140 @@ impl ImageStreamImports {
     ) -> Result<Outcome, Box<Status>> {
         metadata::refuse_generated_name(&object)?;
         metadata::identify(&mut object, request.now);
-        let mut import: ImageStreamImport = typed(object)?;
-        import.status = ImageStreamImportStatus::default();
-        refuse(&import, &validation::image_stream_import(&import))?;
-        if !self.may_import_from_anywhere(&request.user) {
-            let registries = &self.context.allowed_registries;
-            refuse(&import, &validation::allowed(&import, registries))?;
-        }
-        let key = StreamKey {
-            namespace: import.metadata.namespace.clone().unwrap_or_default(),
-            name: import.metadata.name.clone().unwrap_or_default(),
+        let effects = Effects {
+            dry_run: options.dry_run,
+            notes_repository: false,
         };
-        let stream = self
-            .target(&key, import.metadata.resource_version.as_deref())
-            .await?;
-        // If the client goes away this future is dropped, and with it everything that is being fetched.
-        import.status = Box::pin(self.fetch(request, &import, &key, stream.as_ref())).await?;
-        if import.spec.import {
-            let recording = Recording {
-                context: &self.context,
-                request,
-                key: &key,
-                dry_run: options.dry_run,
-            };
-            let recorded = record(&recording, &import).await?;
-            apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
-            import.status.import = Some(recorded.stream);
-        }
-        apply::clear_manifests(&import.spec, &mut import.status);
+        let import = carry_out(&self.context, request, typed(object)?, effects).await?;
         Ok(Outcome::created(complete(&import)?))
     }
+}
 
-    /// Whoever may create images of any origin may import them from anywhere.
-    fn may_import_from_anywhere(&self, user: &UserInfo) -> bool {
-        // The second one is in the singular: that is how roles grant it.
-        ["images", "imagestreammapping"].into_iter().any(|resource| {
-            let target = Target::Resource {
-                group: GROUP,
-                resource,
-                subresource: "",
-                namespace: "",
-                name: "",
-            };
-            may(&self.context, user, "create", target).allowed
-        })
+/// What an import does besides what it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effects {
+    /// Do everything but store.
+    pub(crate) dry_run: bool,
+    /// Note in the stream how the import of its repository went, so that a failed one is not forgotten. Clients' own
+    /// imports only keep such a note up to date.
+    pub(crate) notes_repository: bool,
+}
+
+/// Carries out an import, defaulted, as the user of `request`, and returns it with its status.
+///
+/// # Errors
+/// 422 if the import is invalid or nothing may be imported from there, or if the stream would be invalid; 404 and 409 if
+/// the stream is not in the state that the import supposes; those of the store.
+pub(crate) async fn carry_out(
+    context: &Context,
+    request: &Request,
+    mut import: ImageStreamImport,
+    effects: Effects,
+) -> Result<ImageStreamImport, Box<Status>> {
+    import.status = ImageStreamImportStatus::default();
+    refuse(&import, &validation::image_stream_import(&import))?;
+    if !may_import_from_anywhere(context, &request.user) {
+        refuse(
+            &import,
+            &validation::allowed(&import, &context.allowed_registries),
+        )?;
     }
-
-    /// The stream that the import is for, if it exists and is in the state that the client supposes.
-    async fn target(
-        &self,
-        key: &StreamKey,
-        supposed: Option<&str>,
-    ) -> Result<Option<ImageStream>, Box<Status>> {
-        let stored = read(&self.context, &key.namespace, &key.name).await?;
-        let Some(supposed) = supposed.filter(|version| !version.is_empty()) else {
-            return Ok(stored.map(|(stream, _)| stream));
+    let key = StreamKey {
+        namespace: import.metadata.namespace.clone().unwrap_or_default(),
+        name: import.metadata.name.clone().unwrap_or_default(),
+    };
+    let stream = target(context, &key, import.metadata.resource_version.as_deref()).await?;
+    // If the client goes away this future is dropped, and with it everything that is being fetched.
+    import.status = Box::pin(fetch(context, request, &import, &key, stream.as_ref())).await?;
+    if import.spec.import {
+        let recording = Recording {
+            context,
+            request,
+            key: &key,
+            effects,
         };
-        let Some((stream, _)) = stored else {
-            return Err(IMAGE_STREAM_IMPORTS.not_found(&key.name).into());
-        };
-        let version = stream.metadata.resource_version.as_deref().unwrap_or_default();
-        if version != supposed {
-            let (supposed, version) = (quoted(supposed), quoted(version));
-            let why = format!("the image stream was updated from {supposed} to {version}");
-            let resource = GroupResource::new(GROUP, "imagestream");
-            return Err(errors::conflict(resource, &key.name, why).into());
-        }
-        Ok(Some(stream))
+        let recorded = record(&recording, &import).await?;
+        apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
+        import.status.import = Some(recorded.stream);
     }
+    apply::clear_manifests(&import.spec, &mut import.status);
+    Ok(import)
+}
 
-    /// Reads everything that the import names, with the pull secrets of its namespace.
-    async fn fetch(
-        &self,
-        request: &Request,
-        import: &ImageStreamImport,
-        key: &StreamKey,
-        stream: Option<&ImageStream>,
-    ) -> Result<ImageStreamImportStatus, Box<Status>> {
-        let rules = policy::rules(&self.context).await?;
-        let (secrets, _) = pull_secrets(&self.context, &key.namespace).await?;
-        let credentials = Credentials {
-            secrets: keychain(&secrets),
-            host: self.context.host_credentials.clone(),
+/// Whoever may create images of any origin may import them from anywhere.
+fn may_import_from_anywhere(context: &Context, user: &UserInfo) -> bool {
+    // The second one is in the singular: that is how roles grant it.
+    ["images", "imagestreammapping"].into_iter().any(|resource| {
+        let target = Target::Resource {
+            group: GROUP,
+            resource,
+            subresource: "",
+            namespace: "",
+            name: "",
         };
-        let fetch = imagestream_import::Request {
-            spec: &import.spec,
-            stream,
-            rules: &rules,
-            credentials: &credentials,
-            now: &Time(request.now),
-            deadline: self.deadline(request),
-            progress: &Progress::default(),
-        };
-        Ok(self.context.engine.run(&fetch).await)
+        may(context, user, "create", target).allowed
+    })
+}
+
+/// The stream that the import is for, if it exists and is in the state that the client supposes.
+async fn target(
+    context: &Context,
+    key: &StreamKey,
+    supposed: Option<&str>,
+) -> Result<Option<ImageStream>, Box<Status>> {
+    let stored = read(context, &key.namespace, &key.name).await?;
+    let Some(supposed) = supposed.filter(|version| !version.is_empty()) else {
+        return Ok(stored.map(|(stream, _)| stream));
+    };
+    let Some((stream, _)) = stored else {
+        return Err(IMAGE_STREAM_IMPORTS.not_found(&key.name).into());
+    };
+    let version = stream.metadata.resource_version.as_deref().unwrap_or_default();
+    if version != supposed {
+        let (supposed, version) = (quoted(supposed), quoted(version));
+        let why = format!("the image stream was updated from {supposed} to {version}");
+        let resource = GroupResource::new(GROUP, "imagestream");
+        return Err(errors::conflict(resource, &key.name, why).into());
     }
+    Ok(Some(stream))
+}
 
-    /// When every item must be settled.
-    ///
-    /// An administrator may have imports end before requests do: then what was read until then is the answer. Otherwise
-    /// the request ends with a timeout, as clients know it.
-    fn deadline(&self, request: &Request) -> Instant {
-        let end = Instant::now() + self.context.import_timeout;
-        if end < request.deadline {
-            end
-        } else {
-            request.deadline + AFTER_THE_REQUEST
-        }
+/// Reads everything that the import names, with the pull secrets of its namespace.
+async fn fetch(
+    context: &Context,
+    request: &Request,
+    import: &ImageStreamImport,
+    key: &StreamKey,
+    stream: Option<&ImageStream>,
+) -> Result<ImageStreamImportStatus, Box<Status>> {
+    let rules = policy::rules(context).await?;
+    let (secrets, _) = pull_secrets(context, &key.namespace).await?;
+    let credentials = Credentials {
+        secrets: keychain(&secrets),
+        host: context.host_credentials.clone(),
+    };
+    let fetch = imagestream_import::Request {
+        spec: &import.spec,
+        stream,
+        rules: &rules,
+        credentials: &credentials,
+        now: &Time(request.now),
+        deadline: deadline(context, request),
+        progress: &Progress::default(),
+    };
+    Ok(context.engine.run(&fetch).await)
+}
+
+/// When every item must be settled.
+///
+/// An administrator may have imports end before requests do: then what was read until then is the answer. Otherwise
+/// the request ends with a timeout, as clients know it.
+fn deadline(context: &Context, request: &Request) -> Instant {
+    let end = Instant::now() + context.import_timeout;
+    if end < request.deadline {
+        end
+    } else {
+        request.deadline + AFTER_THE_REQUEST
     }
 }
 

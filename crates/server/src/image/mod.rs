@@ -14,6 +14,7 @@ pub mod imports;
 pub(crate) mod limits;
 pub mod mappings;
 mod policy;
+pub(crate) mod repository_note;
 pub mod signatures;
 pub mod stream_images;
 pub mod stream_layers;

@@ -1,0 +1,138 @@
+//! Imports that controllers make: the same as a client's own, as a user of their own, and counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagestream_api::defaults;
+use imagestream_api::types::ImageStreamImport;
+use imagestream_apiserver::authn::UserInfo;
+use imagestream_apiserver::authn::user::{AUTHENTICATED, service_account_user_name};
+use imagestream_apiserver::endpoint::Request;
+use imagestream_apiserver::rbac::Authorizer;
+use imagestream_apiserver::rbac::load::load;
+use imagestream_apiserver::rbac::policy::Origin as Granted;
+use imagestream_apiserver::request_info::RequestInfo;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use tokio::time::Instant;
+
+use super::metrics::ImportMetrics;
+use crate::context::Context;
+use crate::image::imports::{Effects, carry_out};
+
+/// Where the service account would be, if it were one.
+const NAMESPACE: &str = "openshift-infra";
+/// Its name.
+const NAME: &str = "image-import-controller";
+/// Longest import of a controller as a whole. Its items end with `import.requestTimeout`.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What the user may do. It is in force wherever the controllers run, and not stored.
+const ROLE: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: "system:openshift:controller:image-import-controller"}
+rules:
+- {apiGroups: ["image.openshift.io"], resources: [imagestreams], verbs: [get, list, watch, create, update]}
+- {apiGroups: ["image.openshift.io"], resources: [images], verbs: [get, list, watch, create, update, patch, delete]}
+- {apiGroups: ["image.openshift.io"], resources: [imagestreamimports], verbs: [create]}
+- {apiGroups: [""], resources: [events], verbs: [create, update, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: "system:openshift:controller:image-import-controller"}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: "system:openshift:controller:image-import-controller"
+subjects: [{kind: ServiceAccount, name: image-import-controller, namespace: openshift-infra}]
+"#;
+
+/// Why a controller imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A stream wants it.
+    Wanted,
+    /// It is time to look whether something moved.
+    Scheduled,
+}
+
+/// Imports as the controllers' user.
+pub(crate) struct Importer {
+    context: Arc<Context>,
+    metrics: ImportMetrics,
+}
+
+/// Puts the role of the controllers' user in force.
+///
+/// # Errors
+/// Why the role can't be read; never, as it is built in.
+pub(super) fn grant(authorizer: &Authorizer) -> Result<(), String> {
+    let objects = load(ROLE).map_err(|error| error.to_string())?;
+    authorizer.update(|policy| {
+        for object in objects {
+            policy.put(object, Granted::Fixed);
+        }
+    });
+    Ok(())
+}
+
+impl Importer {
+    pub(super) fn new(context: &Arc<Context>, metrics: ImportMetrics) -> Self {
+        Self {
+            context: Arc::clone(context),
+            metrics,
+        }
+    }
+
+    /// Imports what `import` asks for, which need not be defaulted, and returns it with what was found.
+    ///
+    /// The metadata names the stream, and by its resource version the state that the decision to import was made from:
+    /// a stream that was deleted and created again has another one, too. A registry's failure is in the status of its
+    /// item, and no error.
+    ///
+    /// # Errors
+    /// Why nothing was imported: 409 if the stream has changed, 422 if it would be invalid or beyond a limit, those of
+    /// the store.
+    pub(crate) async fn import(
+        &self,
+        mut import: ImageStreamImport,
+        origin: Origin,
+    ) -> Result<ImageStreamImport, Box<Status>> {
+        let is_scheduled = origin == Origin::Scheduled;
+        defaults::image_stream_import(&mut import, self.context.import_mode);
+        let spec = import.spec.clone();
+        let namespace = import.metadata.namespace.as_deref().unwrap_or_default();
+        let path = format!("/apis/image.openshift.io/v1/namespaces/{namespace}/imagestreamimports");
+        let request = Request::new(
+            RequestInfo::new("POST", &path, ""),
+            user(),
+            String::new(),
+            Timestamp::now(),
+            Instant::now() + LONGEST,
+        );
+        let effects = Effects {
+            dry_run: false,
+            notes_repository: true,
+        };
+        let imported = Box::pin(carry_out(&self.context, &request, import, effects)).await;
+        match &imported {
+            Ok(import) => self.metrics.imported(import, is_scheduled),
+            Err(status) => self.metrics.failed(&spec, status, is_scheduled),
+        }
+        imported
+    }
+}
+
+/// The controllers' user.
+fn user() -> UserInfo {
+    UserInfo {
+        name: service_account_user_name(NAMESPACE, NAME),
+        groups: vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{NAMESPACE}"),
+            AUTHENTICATED.into(),
+        ],
+        ..UserInfo::default()
+    }
+}

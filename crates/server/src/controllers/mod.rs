@@ -1,0 +1,74 @@
+//! What a server does without being asked: it imports what streams want. Of all servers on one store one does it.
+//!
+//! A controller is an `async fn run(shared, ...)` in a file of its own and a line in [`controllers`]. It runs while this
+//! server leads: it begins with nothing in memory, reads from the store what there is to do, and its future is dropped
+//! when another server may take over. One that fails or panics is started again, after a pause that grows.
+
+mod import_controller;
+mod importer;
+mod lease;
+mod metrics;
+mod supervisor;
+
+use std::sync::Arc;
+
+use imagestream_apiserver::pki;
+
+use crate::context::Context;
+use crate::settings::{ControllerSettings, Storage};
+
+pub(crate) use importer::{Importer, Origin};
+pub(crate) use metrics::ImportMetrics;
+pub(crate) use supervisor::{Controller, Election, supervise};
+
+/// What all controllers share.
+pub(crate) struct Shared {
+    /// The objects and the import engine of the server.
+    pub(crate) context: Arc<Context>,
+    /// What the administrator decided.
+    pub(crate) settings: ControllerSettings,
+    /// Imports as the controllers' user, counted.
+    pub(crate) importer: Importer,
+}
+
+impl Shared {
+    /// For the controllers of one server, whose user gets its role by this.
+    ///
+    /// # Errors
+    /// Never for the role that is built in: why it can't be read.
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        settings: &ControllerSettings,
+        metrics: ImportMetrics,
+    ) -> Result<Arc<Self>, String> {
+        importer::grant(&context.authorizer)?;
+        Ok(Arc::new(Self {
+            context: Arc::clone(context),
+            settings: settings.clone(),
+            importer: Importer::new(context, metrics),
+        }))
+    }
+}
+
+/// All controllers of a server.
+pub(crate) fn controllers(shared: &Arc<Shared>) -> Vec<Controller> {
+    vec![Controller::new("image-import", shared, import_controller::run)]
+}
+
+/// How servers on this storage find out which of them acts.
+pub(crate) fn election(context: &Context, storage: &Storage) -> Election {
+    match storage {
+        // The lock of the data directory lets no other server in.
+        Storage::Sqlite => Election::Alone,
+        Storage::Etcd { .. } => {
+            let host = pki::hostname().unwrap_or_else(|| "imagestream".into());
+            let store = Arc::clone(&context.store);
+            Election::Lease(lease::Lease::new(
+                store,
+                lease::CONTROLLERS,
+                &host,
+                lease::Timing::default(),
+            ))
+        }
+    }
+}

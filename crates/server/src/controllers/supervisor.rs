@@ -1,0 +1,214 @@
+//! Runs the controllers while this server leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::lease::{Lease, Term};
+
+/// Pause before a controller that failed is started again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Whoever ran that long begins with the first pause again.
+const STEADY: Duration = Duration::from_secs(5 * 60);
+
+type Run = Box<dyn Fn() -> BoxFuture<'static, Result<(), Box<Status>>> + Send + Sync>;
+
+/// One controller: how it is called and how it is started, as often as it must be.
+pub(crate) struct Controller {
+    name: &'static str,
+    run: Run,
+}
+
+impl Controller {
+    /// A controller that is an `async fn` of what it shares with others.
+    pub(crate) fn new<S, F>(
+        name: &'static str,
+        shared: &Arc<S>,
+        run: impl Fn(Arc<S>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Send + Sync + 'static,
+        F: Future<Output = Result<(), Box<Status>>> + Send + 'static,
+    {
+        let shared = Arc::clone(shared);
+        Self {
+            name,
+            run: Box::new(move || Box::pin(run(Arc::clone(&shared)))),
+        }
+    }
+}
+
+/// How it is decided which server acts.
+pub(crate) enum Election {
+    /// There is no other on the store.
+    Alone,
+    /// Whoever holds it.
+    Lease(Lease),
+}
+
+impl Election {
+    async fn win(&self) -> Option<Term> {
+        match self {
+            Self::Alone => None,
+            Self::Lease(lease) => Some(lease.acquire().await),
+        }
+    }
+
+    /// Returns when another server may act.
+    async fn lose(&self, term: Option<Term>) {
+        match (self, term) {
+            (Self::Lease(lease), Some(term)) => lease.keep(term).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn give_up(&self) {
+        if let Self::Lease(lease) = self {
+            lease.release().await;
+        }
+    }
+}
+
+/// Runs the controllers whenever this server leads, until `stop`; then lets another server lead.
+pub(crate) async fn supervise(election: Election, controllers: Vec<Controller>, stop: CancellationToken) {
+    let controllers: Vec<Arc<Controller>> = controllers.into_iter().map(Arc::new).collect();
+    loop {
+        let won = stop.run_until_cancelled(election.win()).await;
+        let Some(term) = won else {
+            // A commit that was under way may have come through.
+            election.give_up().await;
+            return;
+        };
+        tracing::info!("this server runs the controllers");
+        let mut running = JoinSet::new();
+        for controller in &controllers {
+            running.spawn(keep_running(Arc::clone(controller)));
+        }
+        let lost = stop.run_until_cancelled(election.lose(term)).await;
+        running.shutdown().await;
+        tracing::info!("this server no longer runs the controllers");
+        if lost.is_none() {
+            election.give_up().await;
+            return;
+        }
+    }
+}
+
+/// Starts a controller again and again.
+async fn keep_running(controller: Arc<Controller>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let begun = Instant::now();
+        // In a task of its own, so that a panic ends nothing else.
+        let ended = AbortOnDropHandle::new(tokio::spawn((controller.run)())).await;
+        if begun.elapsed() >= STEADY {
+            pause = FIRST_PAUSE;
+        }
+        let name = controller.name;
+        match ended {
+            Ok(Ok(())) => tracing::info!(name, ?pause, "a controller has ended and is started again"),
+            Ok(Err(status)) => {
+                let why = status.message.unwrap_or_default();
+                tracing::warn!(name, why, ?pause, "a controller has failed and is started again");
+            }
+            Err(error) if error.is_panic() => {
+                tracing::error!(name, ?pause, "a controller has panicked and is started again");
+            }
+            // The runtime is shutting down.
+            Err(_) => return,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "controllers that panic are what is tested")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use imagestream_apiserver::errors;
+
+    use super::*;
+
+    /// How often it was started, and how many run.
+    #[derive(Default)]
+    struct Counts {
+        starts: AtomicUsize,
+        running: AtomicUsize,
+    }
+
+    struct Running(Arc<Counts>);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.running.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn begin(counts: &Arc<Counts>) -> (Running, usize) {
+        counts.running.fetch_add(1, Ordering::SeqCst);
+        let start = counts.starts.fetch_add(1, Ordering::SeqCst);
+        (Running(Arc::clone(counts)), start)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_fails_or_panics_is_started_again_after_pauses_that_grow() {
+        let counts = Arc::new(Counts::default());
+        let controller = Controller::new("failing", &counts, |counts| async move {
+            let (_running, start) = begin(&counts);
+            match start % 3 {
+                0 => Err(errors::internal_error("no luck").into()),
+                1 => panic!("a mistake"),
+                _ => Ok(()),
+            }
+        });
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervise(Election::Alone, vec![controller], stop.clone()));
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(counts.starts.load(Ordering::SeqCst), 1);
+        // After 1, 3, 7, 15, 31, 63 and then each 60 seconds.
+        sleep(Duration::from_secs(64)).await;
+        assert_eq!(counts.starts.load(Ordering::SeqCst), 7);
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(counts.starts.load(Ordering::SeqCst), 17);
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_of_one_does_not_touch_another_and_all_end_when_the_server_stops() {
+        let (failing, steady) = (Arc::new(Counts::default()), Arc::new(Counts::default()));
+        let controllers = vec![
+            Controller::new("failing", &failing, |counts| async move {
+                begin(&counts);
+                Err(errors::internal_error("no luck").into())
+            }),
+            Controller::new("steady", &steady, |counts| async move {
+                let _running = begin(&counts);
+                std::future::pending().await
+            }),
+        ];
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervise(Election::Alone, controllers, stop.clone()));
+        sleep(Duration::from_secs(100)).await;
+        assert!(failing.starts.load(Ordering::SeqCst) > 3);
+        let of_steady = |of: &AtomicUsize| of.load(Ordering::SeqCst);
+        assert_eq!((of_steady(&steady.starts), of_steady(&steady.running)), (1, 1));
+        stop.cancel();
+        task.await.unwrap();
+        // What was aborted is dropped when the runtime comes to it.
+        while of_steady(&steady.running) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
