@@ -11,8 +11,8 @@ use imagestream_api::types::{
 };
 use imagestream_api::{history, status};
 
-/// When the stream was last written by an import.
-const CHECKED: &str = "openshift.io/image.dockerRepositoryCheck";
+/// The annotation that says when the stream was last written by an import.
+pub const CHECKED: &str = "openshift.io/image.dockerRepositoryCheck";
 /// The one type of condition that a tag has.
 const IMPORT_SUCCESS: &str = "ImportSuccess";
 

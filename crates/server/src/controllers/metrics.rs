@@ -79,9 +79,7 @@ impl ImportMetrics {
         };
         let host = self.known(host);
         if status::is_success(status) {
-            self.successes
-                .with_label_values(&[flag(scheduled), &host])
-                .inc();
+            self.successes.with_label_values(&[flag(scheduled), &host]).inc();
         } else {
             self.error(scheduled, &host, status.reason.as_deref().unwrap_or_default());
         }
@@ -136,11 +134,15 @@ mod tests {
             .iter()
             .map(|(from, _)| json!({"from": {"kind": "DockerImage", "name": from}}))
             .collect();
-        let results: Vec<Value> = images.iter().map(|(_, status)| json!({"status": status})).collect();
+        let results: Vec<Value> = images
+            .iter()
+            .map(|(_, status)| json!({"status": status}))
+            .collect();
         let mut import = json!({"spec": {"import": true, "images": spec}, "status": {"images": results}});
         if let Some(status) = repository {
             import["spec"]["repository"] = json!({"from": {"kind": "DockerImage", "name": "r.test/a"}});
-            import["status"]["repository"] = json!({"status": status, "images": [{"status": {"status": "Success"}}]});
+            import["status"]["repository"] =
+                json!({"status": status, "images": [{"status": {"status": "Success"}}]});
         }
         serde_json::from_value(import).unwrap()
     }
@@ -176,7 +178,11 @@ mod tests {
         );
         metrics.imported(&import(&[("a/b:1", success)], None), true);
         let asked = import(&[("a/b:1", json!({}))], None);
-        metrics.failed(&asked.spec, &status::conflict("imagestreamimports", "s", "changed"), true);
+        metrics.failed(
+            &asked.spec,
+            &status::conflict("imagestreamimports", "s", "changed"),
+            true,
+        );
         assert_eq!(
             shown(&registry),
             [

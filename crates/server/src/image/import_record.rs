@@ -72,12 +72,7 @@ pub(super) async fn record(
             return Err(changed_meanwhile(key));
         }
         let mut applied = apply(import, stored.as_ref(), &now, context.import_mode);
-        repository_note::write(
-            &mut applied,
-            import,
-            &now,
-            recording.effects.notes_repository,
-        );
+        repository_note::write(&mut applied, import, &now, recording.effects.notes_repository);
         let images = match &mut images {
             Some(images) => images,
             // What is created does not depend on the stream.

@@ -149,7 +149,10 @@ mod tests {
 
         let mut again = applied(&first.stream);
         write(&mut again, &import(REPOSITORY, &failure), &at(2), true);
-        assert_eq!((again.write, &again.stream), (StreamWrite::Nothing, &first.stream));
+        assert_eq!(
+            (again.write, &again.stream),
+            (StreamWrite::Nothing, &first.stream)
+        );
 
         // A client's own import succeeds.
         write(&mut again, &import(REPOSITORY, &status::success()), &at(3), false);

@@ -38,7 +38,11 @@ impl Slate {
         };
         if !holds {
             let (key, current) = (preconditions[0].key().to_owned(), None);
-            return Err(StoreError::Conflict { key, index: 0, current });
+            return Err(StoreError::Conflict {
+                key,
+                index: 0,
+                current,
+            });
         }
         state.0 += 1;
         let revision = state.0;
@@ -94,35 +98,35 @@ impl Store for Link {
     }
 
     fn list<'a>(&'a self, _: &'a str, _: Option<&'a str>, _: usize, _: Option<u64>) -> Answer<'a, Page> {
-        unimplemented!("a lease lists nothing")
+        panic!("a lease lists nothing")
     }
 
     fn watch(&self, _: &str, _: u64) -> Watch {
-        unimplemented!("a lease watches nothing")
+        panic!("a lease watches nothing")
     }
 
     fn request_progress<'a>(&'a self, _: &'a str) -> Answer<'a, u64> {
-        unimplemented!("a lease watches nothing")
+        panic!("a lease watches nothing")
     }
 
     fn compact(&self, _: u64) -> Answer<'_, ()> {
-        unimplemented!("a lease compacts nothing")
+        panic!("a lease compacts nothing")
     }
 
     fn current_revision(&self) -> Answer<'_, u64> {
-        unimplemented!("a lease knows revisions from its key")
+        panic!("a lease knows revisions from its key")
     }
 
     fn health(&self) -> Answer<'_, ()> {
-        unimplemented!("a lease finds out by itself")
+        panic!("a lease finds out by itself")
     }
 
     fn size(&self) -> Answer<'_, u64> {
-        unimplemented!("a lease is small")
+        panic!("a lease is small")
     }
 
     fn limits(&self) -> Limits {
-        unimplemented!("a lease is small")
+        panic!("a lease is small")
     }
 }
 
@@ -222,10 +226,7 @@ async fn a_holder_that_cannot_reach_the_store_stops_acting_before_another_takes_
     assert!(stopped + 2 * SECOND <= taken, "{:?}", taken - stopped);
     // Back again it is one of those who wait.
     link.is_cut.store(false, Ordering::SeqCst);
-    assert!(
-        timeout(SECOND, first.acquire()).await.is_err(),
-        "it is another's"
-    );
+    assert!(timeout(SECOND, first.acquire()).await.is_err(), "it is another's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +238,11 @@ async fn a_store_that_is_away_for_a_moment_costs_nobody_the_lease_and_one_that_s
     slate.set_away(true);
     let begun = Instant::now();
     first.keep(term).await;
-    assert_eq!(begun.elapsed().as_secs(), 6, "7 s after the beginning of the last renewal");
+    assert_eq!(
+        begun.elapsed().as_secs(),
+        6,
+        "7 s after the beginning of the last renewal"
+    );
     // Its own record does not keep it waiting.
     slate.set_away(false);
     let begun = Instant::now();
@@ -270,7 +275,9 @@ async fn a_record_that_cannot_be_read_or_asks_for_eternity_does_not_block_the_le
     ] {
         let slate = Arc::new(Slate::default());
         let put = Write::Put(CONTROLLERS.into(), Bytes::from(value));
-        slate.apply(&[Precondition::Absent(CONTROLLERS.into())], &[put]).unwrap();
+        slate
+            .apply(&[Precondition::Absent(CONTROLLERS.into())], &[put])
+            .unwrap();
         let (lease, _) = candidate(&slate);
         let begun = Instant::now();
         lease.acquire().await;

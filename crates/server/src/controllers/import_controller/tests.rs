@@ -1,0 +1,366 @@
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use imagestream_testkit::auth::Auth;
+use imagestream_testkit::content::Content;
+use imagestream_testkit::fault::Fault;
+use imagestream_testkit::registry::TestRegistry;
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::ImportMetrics;
+use super::*;
+use crate::image::testing::TestServer;
+use crate::settings::ControllerSettings;
+
+const STREAMS: &str = "imagestreams";
+/// Longest wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As good as never.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Nothing is tried twice.
+fn never_again() -> Delays {
+    Delays {
+        not_found: NEVER,
+        unauthorized: NEVER,
+        rate_limited: NEVER,
+        refused: NEVER,
+        unreachable: NEVER,
+        longest: NEVER,
+        spread: Duration::ZERO,
+    }
+}
+
+/// Everything is tried again at once.
+fn at_once() -> Delays {
+    let now = Duration::from_millis(1);
+    Delays {
+        not_found: now,
+        unauthorized: now,
+        rate_limited: now,
+        refused: now,
+        unreachable: now,
+        longest: now,
+        spread: now,
+    }
+}
+
+/// A server with namespace `n` and the metrics of its controllers.
+struct Place {
+    server: TestServer,
+    registry: prometheus::Registry,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    async fn new(quiet_period: Duration) -> Self {
+        let server = TestServer::start().await;
+        let namespace = json!({"metadata": {"name": "n"}, "status": {"phase": "Active"}});
+        server.store(&server.context.namespaces, namespace).await;
+        let registry = prometheus::Registry::new();
+        let metrics = ImportMetrics::register(&registry).unwrap();
+        let settings = ControllerSettings {
+            quiet_period,
+            ..ControllerSettings::default()
+        };
+        let shared = Shared::new(&server.context, &settings, metrics).unwrap();
+        Self {
+            server,
+            registry,
+            shared,
+        }
+    }
+
+    fn control(&self, delays: Delays) -> AbortOnDropHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let ended = run_with(shared, delays).await;
+            assert!(ended.is_ok(), "{ended:?}");
+        }))
+    }
+
+    async fn create(&self, name: &str, spec: Value) -> Value {
+        let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+                            "metadata": {"name": name}, "spec": spec});
+        self.server.post("admin", STREAMS, &stream, 201).await
+    }
+
+    async fn patch(&self, name: &str, patch: Value) {
+        let target = format!("/apis/image.openshift.io/v1/namespaces/n/{STREAMS}/{name}");
+        let (code, body) = self.server.send("admin", "PATCH", &target, Some(&patch)).await;
+        assert_eq!(code, 200, "{body}");
+    }
+
+    async fn stream(&self, name: &str) -> Value {
+        let (code, stream) = self.server.get(&format!("{STREAMS}/{name}")).await;
+        assert_eq!(code, 200, "{stream}");
+        stream
+    }
+
+    /// The stream, as soon as it is as it must be.
+    async fn until(&self, name: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let stream = self.stream(name).await;
+            if is_right(&stream) {
+                return stream;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{stream}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until something else was imported after all that was to be done before.
+    async fn settle(&self, host: &str, name: &str) {
+        self.create(name, tags(&[("t", &format!("{host}/other/app:1.0.0"))]))
+            .await;
+        self.until(name, |stream| !item(stream, "t").is_null()).await;
+    }
+}
+
+fn tags(tags: &[(&str, &str)]) -> Value {
+    let tag = |(name, from): &(&str, &str)| json!({"name": name, "from": {"kind": "DockerImage", "name": from}, "importPolicy": {"insecure": true}});
+    json!({"tags": tags.iter().map(tag).collect::<Vec<_>>()})
+}
+
+fn history<'a>(stream: &'a Value, tag: &str) -> &'a Value {
+    let tags = stream["status"]["tags"].as_array();
+    tags.into_iter()
+        .flatten()
+        .find(|history| history["tag"] == tag)
+        .unwrap_or(&Value::Null)
+}
+
+/// The newest image of a tag.
+fn item<'a>(stream: &'a Value, tag: &str) -> &'a Value {
+    &history(stream, tag)["items"][0]
+}
+
+fn condition<'a>(stream: &'a Value, tag: &str) -> &'a Value {
+    &history(stream, tag)["conditions"][0]
+}
+
+fn content() -> Content {
+    Content::new().tags("team/app", 3).tags("other/app", 1)
+}
+
+fn tries(registry: &TestRegistry, what: &str) -> usize {
+    let lines = registry.request_lines();
+    lines.iter().filter(|line| line.contains(what)).count()
+}
+
+#[tokio::test]
+async fn pending_tags_are_imported_as_a_client_would_and_all_else_is_left_alone() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let host = registry.host();
+    let mut spec = tags(&[
+        ("one", &format!("{host}/team/app:1.0.0")),
+        ("gone", &format!("{host}/team/app:gone")),
+    ]);
+    let more = json!([
+        {"name": "pointer", "from": {"kind": "DockerImage", "name": format!("{host}/team/app:1.0.1")}, "reference": true},
+        {"name": "follower", "from": {"kind": "ImageStreamTag", "name": "one"}},
+    ]);
+    spec["tags"]
+        .as_array_mut()
+        .unwrap()
+        .extend(more.as_array().unwrap().clone());
+    place.create("before", spec.clone()).await;
+    let _controller = place.control(never_again());
+    place.create("after", spec).await;
+    for name in ["before", "after"] {
+        let stream = place
+            .until(name, |stream| {
+                !item(stream, "one").is_null() && !condition(stream, "gone").is_null()
+            })
+            .await;
+        assert_eq!(
+            item(&stream, "one")["image"],
+            registry.content().digest("team/app", "1.0.0")
+        );
+        assert_eq!(item(&stream, "one")["generation"], 2);
+        assert_eq!(condition(&stream, "gone")["reason"], "NotFound");
+        assert_eq!(item(&stream, "follower")["image"], item(&stream, "one")["image"]);
+        let checked = &stream["metadata"]["annotations"]["openshift.io/image.dockerRepositoryCheck"];
+        assert!(checked.is_string(), "{stream}");
+    }
+    let shown = prometheus::TextEncoder::new()
+        .encode_to_string(&place.registry.gather())
+        .unwrap();
+    let success = format!(
+        "openshift_imagestreamcontroller_success_count{{registry=\"{host}\",scheduled=\"false\"}} 2\n"
+    );
+    assert!(shown.contains(&success), "{shown}");
+    let failure = format!("error_count{{reason=\"NotFound\",registry=\"{host}\",scheduled=\"false\"}} 2\n");
+    assert!(shown.contains(&failure), "{shown}");
+}
+
+#[tokio::test]
+async fn a_source_that_always_fails_is_not_asked_in_a_loop_and_the_same_failure_writes_nothing() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let host = registry.host();
+    let _controller = place.control(never_again());
+    place
+        .create("s", tags(&[("t", &format!("{host}/team/app:gone"))]))
+        .await;
+    place.until("s", |stream| !condition(stream, "t").is_null()).await;
+    place.settle(&host, "first").await;
+    let once = tries(&registry, "/team/app/manifests/gone");
+    assert!(once > 0);
+
+    // Somebody wants it tried again. It fails as before, so that it stays pending for all to see.
+    let mut spec = tags(&[("t", &format!("{host}/team/app:gone"))]);
+    spec["tags"][0]["generation"] = json!(0);
+    place.patch("s", json!({"spec": spec})).await;
+    let pending = place.stream("s").await;
+    let begun = Instant::now();
+    while tries(&registry, "/team/app/manifests/gone") < 2 * once {
+        assert!(begun.elapsed() < PATIENCE, "it is not tried again");
+        sleep(Duration::from_millis(10)).await;
+    }
+    place.settle(&host, "second").await;
+    // Labels are no reason to try again.
+    place
+        .patch("s", json!({"metadata": {"labels": {"a": "b"}}}))
+        .await;
+    place.settle(&host, "third").await;
+    assert_eq!(tries(&registry, "/team/app/manifests/gone"), 2 * once);
+    let stream = place.stream("s").await;
+    assert_eq!(stream["status"], pending["status"]);
+    assert_eq!(
+        stream["metadata"]["generation"],
+        pending["metadata"]["generation"]
+    );
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_until_it_succeeds_and_then_no_more() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let host = registry.host();
+    let _controller = place.control(at_once());
+    place
+        .create("s", tags(&[("t", &format!("{host}/team/app:later"))]))
+        .await;
+    let failed = place.until("s", |stream| !condition(stream, "t").is_null()).await;
+    assert_eq!(condition(&failed, "t")["reason"], "NotFound");
+    registry.set_content(content().alias("team/app", "later", "1.0.2"));
+    let stream = place.until("s", |stream| !item(stream, "t").is_null()).await;
+    assert_eq!(condition(&stream, "t"), &Value::Null);
+    assert_eq!(
+        item(&stream, "t")["image"],
+        registry.content().digest("team/app", "1.0.2")
+    );
+    let after = tries(&registry, "/team/app/manifests/later");
+    place.settle(&host, "other").await;
+    assert_eq!(tries(&registry, "/team/app/manifests/later"), after);
+}
+
+#[tokio::test]
+async fn a_listing_that_failed_is_noted_in_the_stream_and_tried_again_until_the_repository_is_imported() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    registry.add_fault(Fault::error("*/tags/list", 401, "UNAUTHORIZED", "who are you").times(3));
+    let _controller = place.control(at_once());
+    let repository = format!("{}/team/app", registry.host());
+    let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+        "metadata": {"name": "s", "annotations": {"openshift.io/image.insecureRepository": "true"}},
+        "spec": {"dockerImageRepository": repository}});
+    place.server.post("admin", STREAMS, &stream, 201).await;
+    let note = |stream: &Value| {
+        let note = stream["metadata"]["annotations"][crate::image::repository_note::ANNOTATION].as_str();
+        note.map_or(Value::Null, |note| serde_json::from_str(note).unwrap())
+    };
+    // What it was first is in the history of the store.
+    let mut seen = Vec::new();
+    let stream = place.until("s", |stream| note(stream)["status"] == "True").await;
+    for revision in 1.. {
+        let key = place.server.context.streams.key("n", "s");
+        let store = &place.server.context.store;
+        let Ok(found) = store.get(&key, Some(revision)).await else {
+            break;
+        };
+        let value = found.map_or(Value::Null, |found| serde_json::from_slice(&found.value).unwrap());
+        let note = note(&value);
+        if !note.is_null() && !seen.contains(&note) {
+            seen.push(note);
+        }
+    }
+    assert_eq!(seen.len(), 2, "the same failure is noted once: {seen:?}");
+    assert_eq!(
+        (&seen[0]["status"], &seen[0]["reason"], &seen[0]["repository"]),
+        (&json!("False"), &json!("Unauthorized"), &json!(repository))
+    );
+    assert_eq!(stream["status"]["tags"].as_array().map(Vec::len), Some(3));
+    place.settle(&registry.host(), "other").await;
+    assert_eq!(tries(&registry, "/team/app/tags/list"), 4);
+    // Another repository is another one to import.
+    place
+        .patch(
+            "s",
+            json!({"spec": {"dockerImageRepository": format!("{}/other/app", registry.host())}}),
+        )
+        .await;
+    place
+        .until("s", |stream| note(stream)["repository"] != json!(repository))
+        .await;
+    assert_eq!(tries(&registry, "/other/app/tags/list"), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_added_ends_the_wait_of_what_was_refused_for_want_of_it() {
+    let registry = TestRegistry::start(content());
+    registry.set_auth(Auth::Basic {
+        username: "u".into(),
+        password: "p".into(),
+    });
+    let place = Place::new(Duration::ZERO).await;
+    let host = registry.host();
+    let _controller = place.control(never_again());
+    place
+        .create("s", tags(&[("t", &format!("{host}/team/app:1.0.0"))]))
+        .await;
+    let failed = place.until("s", |stream| !condition(stream, "t").is_null()).await;
+    assert_eq!(condition(&failed, "t")["reason"], "Unauthorized", "{failed}");
+    let config = json!({"auths": {&host: {"username": "u", "password": "p"}}}).to_string();
+    let secret = json!({"metadata": {"name": "pull", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": BASE64_STANDARD.encode(config)}});
+    place.server.store(&place.server.context.secrets, secret).await;
+    place.until("s", |stream| !item(stream, "t").is_null()).await;
+}
+
+#[tokio::test]
+async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    place
+        .create(
+            "s",
+            tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]),
+        )
+        .await;
+    let namespaces = &place.server.context.namespaces;
+    let found = namespaces.get("", "n").await.unwrap().unwrap();
+    let mut ending = found.object;
+    ending["status"]["phase"] = json!("Terminating");
+    namespaces.replace(ending, found.revision).await.unwrap().unwrap();
+    namespaces.ready().await.unwrap();
+    let mut controller = ImportController {
+        queue: Queue::new(Pace {
+            quiet_period: Duration::ZERO,
+            delays: at_once(),
+            interval: NEVER,
+        }),
+        workers: JoinSet::new(),
+        shared: Arc::clone(&place.shared),
+    };
+    let _events = controller.list().await.unwrap();
+    let key = controller.queue.start(Instant::now()).unwrap();
+    controller.import(key).unwrap();
+    assert!(controller.workers.is_empty());
+    assert_eq!(controller.queue.next_due(), None);
+    assert_eq!(registry.request_lines(), Vec::<String>::new());
+}
