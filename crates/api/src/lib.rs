@@ -5,6 +5,7 @@ pub mod defaults;
 pub mod digest;
 pub mod duration_text;
 pub mod field;
+pub mod follow_rules;
 pub mod generations;
 pub mod history;
 pub mod limits;

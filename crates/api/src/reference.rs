@@ -346,7 +346,9 @@ fn is_component(component: &str) -> bool {
         })
 }
 
-fn is_tag(tag: &str) -> bool {
+/// Whether this is a tag: up to 128 letters, digits, `_`, `.` and `-`, not beginning with one of the last two.
+#[must_use]
+pub fn is_tag(tag: &str) -> bool {
     let bytes = tag.as_bytes();
     bytes.len() <= TAG_MAX
         && bytes

@@ -15,6 +15,7 @@ pub mod keychain;
 pub mod local_config;
 mod manifest;
 mod probe;
+pub mod push_events;
 mod repository;
 pub mod sources;
 mod tags;

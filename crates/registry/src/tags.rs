@@ -4,6 +4,7 @@
 //! the `Link` header, [RFC 8288](https://www.rfc-editor.org/rfc/rfc8288).
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use http::Method;
 use serde::Deserialize;
@@ -31,6 +32,14 @@ struct Page {
     tags: Option<Vec<String>>,
 }
 
+/// Most pages of a repository whose tags are visited and not kept.
+const MAX_VISITED_PAGES: usize = 100_000;
+/// How many tags a page is asked to hold: the most that [common registries][1] allow. Without a number some answer all
+/// tags of a repository at once.
+///
+/// [1]: https://distribution.github.io/distribution/spec/api/#listing-image-tags
+const PAGE_TAGS: usize = 1_000;
+
 impl Repository {
     /// All tags, in the order of the registry.
     ///
@@ -39,55 +48,81 @@ impl Repository {
     /// host, in a circle, or to no end.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
         let mut tags = Vec::new();
-        let mut path = format!("/v2/{}/tags/list", self.name);
-        let mut seen = HashSet::new();
         let mut bytes = 0;
-        loop {
-            let request = Request {
-                method: Method::GET,
-                path: path.clone(),
-                accept: &[],
-                not_found: None,
-                what: "tag list",
-                limit: MAX_PAGE_BYTES,
-            };
-            let answer = self.transport.fetch(self, &request).await?;
-            bytes += answer.body.len();
+        let path = format!("/v2/{}/tags/list", self.name);
+        let keep = |page: Vec<String>, size: usize| {
+            bytes += size;
             if bytes > MAX_LIST_BYTES {
                 return Err(Error::TooLarge {
                     what: "tag list",
                     limit: MAX_LIST_BYTES,
                 });
             }
-            let page: Page =
-                json::decode(&answer.body).map_err(|error| Error::Malformed(error.to_string()))?;
-            tags.extend(page.tags.unwrap_or_default());
+            tags.extend(page);
             if tags.len() > MAX_TAGS {
                 return Err(Error::Refused(format!(
                     "the tag list holds more than {MAX_TAGS} tags"
                 )));
             }
+            Ok(())
+        };
+        self.pages(path, MAX_PAGES, keep).await?;
+        Ok(tags)
+    }
+
+    /// Shows all tags to `visit`, in the order of the registry, and keeps none: a repository may be of any size.
+    ///
+    /// # Errors
+    /// As of [`Repository::tags`]. `visit` may have seen tags by then.
+    pub async fn visit_tags(&self, mut visit: impl FnMut(&str) + Send) -> Result<(), Error> {
+        let path = format!("/v2/{}/tags/list?n={PAGE_TAGS}", self.name);
+        let show = |page: Vec<String>, _| {
+            page.iter().for_each(|tag| visit(tag));
+            Ok(())
+        };
+        self.pages(path, MAX_VISITED_PAGES, show).await
+    }
+
+    /// Hands the tags of each page to `take`, with the size of the page in bytes.
+    async fn pages(
+        &self,
+        mut path: String,
+        most: usize,
+        mut take: impl FnMut(Vec<String>, usize) -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        // Hashes of a key of this call's own: links may be long and many.
+        let hasher = RandomState::new();
+        let mut seen = HashSet::from([hasher.hash_one(&path)]);
+        loop {
+            let request = Request {
+                method: Method::GET,
+                path,
+                accept: &[],
+                not_found: None,
+                what: "tag list",
+                limit: MAX_PAGE_BYTES,
+            };
+            let answer = self.transport.fetch(self, &request).await?;
+            let page: Page =
+                json::decode(&answer.body).map_err(|error| Error::Malformed(error.to_string()))?;
+            take(page.tags.unwrap_or_default(), answer.body.len())?;
             let links = answer
                 .headers
                 .get_all("link")
                 .iter()
                 .filter_map(|link| link.to_str().ok());
             let Some(link) = links.into_iter().find_map(next_link) else {
-                return Ok(tags);
+                return Ok(());
             };
-            let next = next_page(&answer.url, link)?;
-            seen.insert(path);
-            if seen.contains(&next) {
+            path = next_page(&answer.url, link)?;
+            if !seen.insert(hasher.hash_one(&path)) {
                 return Err(Error::Refused(
                     "the pages of the tag list lead in a circle".to_owned(),
                 ));
             }
-            if seen.len() >= MAX_PAGES {
-                return Err(Error::Refused(format!(
-                    "the tag list has more than {MAX_PAGES} pages"
-                )));
+            if seen.len() > most {
+                return Err(Error::Refused(format!("the tag list has more than {most} pages")));
             }
-            path = next;
         }
     }
 }

@@ -160,6 +160,35 @@ async fn pages_of_tags_are_followed_in_either_form_and_to_no_other_host() {
 }
 
 #[tokio::test]
+async fn tags_of_a_large_repository_are_shown_page_by_page() {
+    let mut content = one_image();
+    for number in 0..12_345 {
+        content = content.dangling_tag("team/large", &format!("t{number:05}"));
+    }
+    let registry = TestRegistry::start(content);
+    let repository = client()
+        .repository(&registry.host(), "team/large", insecure())
+        .unwrap();
+    let mut shown = Vec::new();
+    repository
+        .visit_tags(|tag| shown.push(tag.to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(shown, repository.tags().await.unwrap());
+    let pages = registry.request_lines();
+    let asked = pages
+        .iter()
+        .filter(|line| line.contains("tags/list?") && line.contains("n=1000"));
+    assert_eq!(asked.count(), 13, "pages of a thousand: {pages:?}");
+    registry.add_fault(Fault::on(
+        "*/tags/list",
+        FaultKind::LinkTo("/v2/team/large/tags/list?n=1".to_owned()),
+    ));
+    let error = repository.visit_tags(|_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("circle"), "{error}");
+}
+
+#[tokio::test]
 async fn pages_of_tags_that_lead_in_a_circle_are_given_up() {
     let registry = TestRegistry::start(one_image());
     registry.add_fault(Fault::on(
