@@ -18,8 +18,10 @@ mod platform;
 mod progress;
 mod reader;
 mod repository;
+mod tag_choice;
 
 pub use engine::{Credentials, Engine, EngineOptions, Request};
 pub use plan::preferred;
 pub use platform::Platform;
 pub use progress::Progress;
+pub use tag_choice::{ChosenTags, TagListing};

@@ -12,12 +12,12 @@ use imagestream_api::reference::ImageReference;
 use imagestream_api::types::Image;
 use imagestream_registry::distribution::{self, Index, Manifest};
 use imagestream_registry::sources::PullBy;
-use imagestream_registry::{Access, Client, Error, FetchedManifest, ManifestAt, Repository};
-use tokio::time::timeout_at;
+use imagestream_registry::{Access, Client, Credential, Error, FetchedManifest, ManifestAt, Repository};
+use tokio::time::{Instant, timeout_at};
 
 use crate::build;
 use crate::cache::{ContentCache, Origin};
-use crate::engine::Request;
+use crate::engine::{Credentials, Request};
 use crate::failure::Failure;
 use crate::once::Once;
 use crate::plan::{Item, normalised};
@@ -430,20 +430,18 @@ impl<'a> Reader<'a> {
             insecure,
         };
         let open = async {
-            let credentials = self.request.credentials;
-            let wanted = reference.defaulted().with_library();
-            let found = timeout_at(
-                self.request.deadline,
-                credentials.find(&wanted, self.with_secrets),
-            );
-            let credential = found
-                .await
-                .unwrap_or_else(|_| Err("the credential helper did not answer in time".to_owned()))
-                .map_err(SessionError::Credentials)?;
+            let request = self.request;
+            let credential = credential(
+                request.credentials,
+                self.with_secrets,
+                request.deadline,
+                reference,
+            )
+            .await?;
             let access = Access {
                 insecure,
                 credential,
-                deadline: self.request.deadline,
+                deadline: request.deadline,
             };
             let repository = self
                 .client
@@ -456,6 +454,20 @@ impl<'a> Reader<'a> {
         };
         self.sessions.get(origin.clone(), open).await
     }
+}
+
+/// The credential for a repository, if there is one.
+pub(crate) async fn credential(
+    credentials: &Credentials,
+    with_secrets: bool,
+    deadline: Instant,
+    reference: &ImageReference,
+) -> Result<Option<Credential>, SessionError> {
+    let wanted = reference.defaulted().with_library();
+    timeout_at(deadline, credentials.find(&wanted, with_secrets))
+        .await
+        .unwrap_or_else(|_| Err("the credential helper did not answer in time".to_owned()))
+        .map_err(SessionError::Credentials)
 }
 
 /// Runs all, a bounded number at a time, and puts what comes out in the order of the numbers.

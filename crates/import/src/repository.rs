@@ -6,6 +6,7 @@ use imagestream_api::defaults::ImportMode;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::types::{ImageImportStatus, RepositoryImportSpec, RepositoryImportStatus, Status};
 use imagestream_api::{status, tag_order};
+use imagestream_registry::sources::PullSources;
 
 use crate::engine::settled;
 use crate::failure::Failure;
@@ -118,13 +119,18 @@ async fn list(
             Err(failure) => failures.push(failure),
         }
     }
+    Err(Box::new(no_list(name, &sources, failures).into_status()))
+}
+
+/// Why none of the sources of a list of tags has given one.
+pub(crate) fn no_list(name: &str, sources: &PullSources, mut failures: Vec<Failure>) -> Failure {
     if failures.is_empty() {
         let mirrors = sources.unusable_mirrors.join(", ");
         failures.push(Failure::Error(format!(
             "{name}: its source must not be contacted, and none of its mirrors can be used: {mirrors}"
         )));
     }
-    Err(Box::new(Failure::of_sources(failures).into_status()))
+    Failure::of_sources(failures)
 }
 
 async fn list_at(
@@ -133,15 +139,10 @@ async fn list_at(
     insecure: bool,
     reader: &Reader<'_>,
 ) -> Result<Vec<String>, Failure> {
-    let session = match reader.session(candidate, insecure).await {
-        Ok(session) => session,
-        Err(SessionError::Credentials(error)) => return Err(Failure::Error(format!("{name}: {error}"))),
-        Err(SessionError::Registry(imagestream_registry::Error::RepositoryName(_))) => {
-            let repository = candidate.defaulted().repository_name();
-            return Err((*invalid(&repository, "the provided repository name is not valid")).into());
-        }
-        Err(SessionError::Registry(error)) => return Err(Failure::of_listing(name, &error)),
-    };
+    let session = reader
+        .session(candidate, insecure)
+        .await
+        .map_err(|error| not_opened(name, candidate, error))?;
     let tags = session
         .repository
         .tags()
@@ -155,6 +156,18 @@ async fn list_at(
         .collect();
     tag_order::sort(&mut tags);
     Ok(tags)
+}
+
+/// Why the tags of a repository can't be listed that can't be opened.
+pub(crate) fn not_opened(name: &str, candidate: &ImageReference, error: SessionError) -> Failure {
+    match error {
+        SessionError::Credentials(error) => Failure::Error(format!("{name}: {error}")),
+        SessionError::Registry(imagestream_registry::Error::RepositoryName(_)) => {
+            let repository = candidate.defaulted().repository_name();
+            (*invalid(&repository, "the provided repository name is not valid")).into()
+        }
+        SessionError::Registry(error) => Failure::of_listing(name, &error),
+    }
 }
 
 fn invalid(name: &str, problem: &str) -> Box<Status> {

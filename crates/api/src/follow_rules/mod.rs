@@ -7,6 +7,7 @@
 mod matcher;
 mod parse;
 mod plan;
+mod problems;
 mod selection;
 mod version;
 
@@ -17,6 +18,7 @@ use crate::reference::ImageReference;
 pub use matcher::Matcher;
 pub use parse::rules;
 pub use plan::{Plan, plan};
+pub use problems::Problems;
 pub use selection::Selection;
 
 /// The annotation of a stream that holds its rules, a list in YAML or JSON.
@@ -24,8 +26,8 @@ pub const RULES_ANNOTATION: &str = "follow.imagestream/rules";
 /// The annotation of a tag in the spec that names the rule that made it. Tags without it are nobody's but their
 /// author's.
 pub const RULE_ANNOTATION: &str = "follow.imagestream/rule";
-/// The annotation of a stream that says why its rules are not followed; absent if they are.
-pub const PROBLEM_ANNOTATION: &str = "follow.imagestream/problem";
+/// The annotation of a stream that says which of its rules are not followed and why; absent if all are.
+pub const PROBLEMS_ANNOTATION: &str = "follow.imagestream/problems";
 
 /// Most rules of one stream.
 pub const MAX_RULES: usize = 20;

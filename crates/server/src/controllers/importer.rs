@@ -125,7 +125,7 @@ impl Importer {
 }
 
 /// The controllers' user.
-fn user() -> UserInfo {
+pub(super) fn user() -> UserInfo {
     UserInfo {
         name: service_account_user_name(NAMESPACE, NAME),
         groups: vec![

@@ -13,7 +13,7 @@ mod import_record;
 pub mod imports;
 pub(crate) mod limits;
 pub mod mappings;
-mod policy;
+pub(crate) mod policy;
 pub(crate) mod repository_note;
 pub mod signatures;
 pub mod stream_images;
