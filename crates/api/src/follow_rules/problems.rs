@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::PROBLEMS_ANNOTATION;
+use super::{PROBLEMS_ANNOTATION, Rule};
 use crate::types::ObjectMeta;
 
 /// Longest message that is noted, in bytes; registries word some of them.
@@ -66,6 +66,7 @@ impl Problems {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse::tests::rule;
     use super::*;
 
     #[test]
@@ -79,7 +80,7 @@ mod tests {
         problems.write(&mut metadata);
         assert_eq!(Problems::of(&metadata).0["b"].len(), MAX_MESSAGE);
         let mut problems = Problems::of(&metadata);
-        problems.retain(["a"]);
+        problems.retain(&[rule("name: a, match: {glob: x}")]);
         problems.write(&mut metadata);
         assert_eq!(
             metadata.annotations.as_ref().unwrap()[PROBLEMS_ANNOTATION],

@@ -190,7 +190,7 @@ fn edited(stored: &ImageStream, listed: &[Listed], refusal: Option<&str>) -> Ima
         }
     };
     let mut problems = Problems::of(&stored.metadata);
-    problems.retain(rules.iter().map(|rule| rule.name.as_str()));
+    problems.retain(&rules);
     for Listed { rule, outcome } in listed {
         let problem = match (outcome, refusal) {
             (Err(problem), _) => Some(problem.clone()),
