@@ -44,9 +44,9 @@ impl Problems {
     }
 
     /// Forgets what is wrong with rules that are not among these, or was wrong with all of them.
-    pub fn retain<'a>(&mut self, rules: impl IntoIterator<Item = &'a str> + Clone) {
+    pub fn retain(&mut self, rules: &[Rule]) {
         self.0
-            .retain(|name, _| rules.clone().into_iter().any(|rule| rule == name));
+            .retain(|name, _| rules.iter().any(|rule| rule.name == *name));
     }
 
     /// Notes it in a stream.
