@@ -23,6 +23,7 @@ use imagestream_store::sqlite::OpenError;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
+use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +118,7 @@ pub struct Server {
     tls: Arc<rustls::ServerConfig>,
     service: Arc<ApiService>,
     tasks: Vec<futures::future::BoxFuture<'static, ()>>,
-    controllers: Option<(Election, Vec<Controller>)>,
+    controllers: Option<(Election, Vec<Controller>, IntGauge)>,
     opened: Opened,
     data: DataDir,
 }
@@ -189,7 +190,7 @@ fn controllers(
     settings: &Settings,
     context: &Arc<Context>,
     service: &ApiService,
-) -> Result<Option<(Election, Vec<Controller>)>, StartError> {
+) -> Result<Option<(Election, Vec<Controller>, IntGauge)>, StartError> {
     if !settings.controllers.enabled {
         return Ok(None);
     }
@@ -197,7 +198,8 @@ fn controllers(
     let shared = Shared::new(context, &settings.controllers, metrics)
         .map_err(|error| StartError::Prepare(errors::internal_error(error).into()))?;
     let election = controllers::election(context, &settings.storage);
-    Ok(Some((election, controllers::controllers(&shared))))
+    let leads = controllers::leads(service.metrics_registry()).map_err(ServiceError::from)?;
+    Ok(Some((election, controllers::controllers(&shared), leads)))
 }
 
 impl Server {
@@ -223,8 +225,9 @@ impl Server {
             ..
         } = self;
         let stop = CancellationToken::new();
-        let supervisor = controllers.map(|(election, controllers)| {
-            tokio::spawn(controllers::supervise(election, controllers, stop.clone()))
+        let supervisor = controllers.map(|(election, controllers, leads)| {
+            let stop = stop.clone();
+            tokio::spawn(controllers::supervise(election, controllers, leads, stop))
         });
         let tasks = tokio::spawn(async move {
             join_all(tasks).await;

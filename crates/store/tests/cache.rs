@@ -6,7 +6,6 @@
     reason = "a failed expectation is a failed test"
 )]
 
-mod etcd_server;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -17,6 +16,7 @@ use imagestream_store::cache::{Cache, CacheError, CacheOptions};
 use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 use imagestream_store::{Store, Write};
+use imagestream_testkit::etcd as etcd_server;
 use suite::put;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

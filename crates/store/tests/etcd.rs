@@ -6,7 +6,6 @@
     reason = "a failed expectation is a failed test"
 )]
 
-mod etcd_server;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::{Precondition, Store, StoreError, Write};
+use imagestream_testkit::etcd as etcd_server;
 use suite::{Fixture, next_commit, put};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 //!
 //! [`content::Content`] describes what a registry holds, [`registry::TestRegistry`] serves it in this process
 //! with latency, authentication, rate limits and faults that change while it runs, and
-//! [`real::RealRegistry`] serves it from a real `docker-registry` process.
+//! [`real::RealRegistry`] serves it from a real `docker-registry` process. [`etcd`] starts real etcd servers.
 
 #![allow(
     clippy::expect_used,
@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod content;
+pub mod etcd;
 pub mod fault;
 pub mod image;
 pub mod index;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::types::{ImageStreamImport, ImageStreamImportSpec, Status};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Most registries that are counted by name: their names come from streams, which anybody may write.
 const MAX_REGISTRIES: usize = 1000;
@@ -19,6 +19,23 @@ pub(crate) struct ImportMetrics {
     successes: IntCounterVec,
     errors: IntCounterVec,
     registries: Arc<Mutex<HashSet<String>>>,
+}
+
+/// Whether this server runs the controllers, as Kubernetes' own programs tell that.
+///
+/// # Errors
+/// If there is a metric of its name already.
+pub(crate) fn leads(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let gauges = IntGaugeVec::new(
+        Opts::new(
+            "leader_election_master_status",
+            "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. \
+             'name' is the string used to identify the lease. Please make sure to group by name.",
+        ),
+        &["name"],
+    )?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges.with_label_values(&["controllers"]))
 }
 
 impl ImportMetrics {

@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::settings::{ControllerSettings, Storage};
 
 pub(crate) use importer::{Importer, Origin};
-pub(crate) use metrics::ImportMetrics;
+pub(crate) use metrics::{ImportMetrics, leads};
 pub(crate) use supervisor::{Controller, Election, supervise};
 
 /// What all controllers share.

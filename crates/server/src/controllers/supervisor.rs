@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use prometheus::IntGauge;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -77,8 +78,14 @@ impl Election {
     }
 }
 
-/// Runs the controllers whenever this server leads, until `stop`; then lets another server lead.
-pub(crate) async fn supervise(election: Election, controllers: Vec<Controller>, stop: CancellationToken) {
+/// Runs the controllers whenever this server leads, until `stop`; then lets another server lead. `leads` is 1 while it
+/// does, else 0.
+pub(crate) async fn supervise(
+    election: Election,
+    controllers: Vec<Controller>,
+    leads: IntGauge,
+    stop: CancellationToken,
+) {
     let controllers: Vec<Arc<Controller>> = controllers.into_iter().map(Arc::new).collect();
     loop {
         let won = stop.run_until_cancelled(election.win()).await;
@@ -88,12 +95,14 @@ pub(crate) async fn supervise(election: Election, controllers: Vec<Controller>, 
             return;
         };
         tracing::info!("this server runs the controllers");
+        leads.set(1);
         let mut running = JoinSet::new();
         for controller in &controllers {
             running.spawn(keep_running(Arc::clone(controller)));
         }
         let lost = stop.run_until_cancelled(election.lose(term)).await;
         running.shutdown().await;
+        leads.set(0);
         tracing::info!("this server no longer runs the controllers");
         if lost.is_none() {
             election.give_up().await;
@@ -147,6 +156,10 @@ mod tests {
         running: AtomicUsize,
     }
 
+    fn gauge() -> IntGauge {
+        IntGauge::new("leads", "Whether it leads.").unwrap()
+    }
+
     struct Running(Arc<Counts>);
 
     impl Drop for Running {
@@ -173,7 +186,12 @@ mod tests {
             }
         });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(Election::Alone, vec![controller], stop.clone()));
+        let task = tokio::spawn(supervise(
+            Election::Alone,
+            vec![controller],
+            gauge(),
+            stop.clone(),
+        ));
         sleep(Duration::from_millis(500)).await;
         assert_eq!(counts.starts.load(Ordering::SeqCst), 1);
         // After 1, 3, 7, 15, 31, 63 and then each 60 seconds.
@@ -199,13 +217,21 @@ mod tests {
             }),
         ];
         let stop = CancellationToken::new();
-        let task = tokio::spawn(supervise(Election::Alone, controllers, stop.clone()));
+        let leads = gauge();
+        let task = tokio::spawn(supervise(
+            Election::Alone,
+            controllers,
+            leads.clone(),
+            stop.clone(),
+        ));
         sleep(Duration::from_secs(100)).await;
         assert!(failing.starts.load(Ordering::SeqCst) > 3);
         let of_steady = |of: &AtomicUsize| of.load(Ordering::SeqCst);
         assert_eq!((of_steady(&steady.starts), of_steady(&steady.running)), (1, 1));
+        assert_eq!(leads.get(), 1);
         stop.cancel();
         task.await.unwrap();
+        assert_eq!(leads.get(), 0);
         // What was aborted is dropped when the runtime comes to it.
         while of_steady(&steady.running) > 0 {
             tokio::task::yield_now().await;

@@ -1,13 +1,17 @@
 //! Starts real etcd servers for tests: free loopback ports, data in a temporary directory, killed on drop.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Whether etcd can be run. If not, says that the test is skipped, or fails where every tool must be there.
-pub(crate) fn installed() -> bool {
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Whether etcd can be run. If not, says that the test is skipped.
+///
+/// # Panics
+/// If it can't and `IMAGESTREAM_REQUIRE_TOOLS` is 1.
+#[must_use]
+pub fn installed() -> bool {
     let found = Command::new("etcd")
         .arg("--version")
         .stdout(Stdio::null())
@@ -23,7 +27,8 @@ pub(crate) fn installed() -> bool {
 }
 
 /// One etcd member: its ports and data directory stay the same over restarts.
-pub(crate) struct Member {
+#[derive(Debug)]
+pub struct Member {
     name: String,
     client_port: u16,
     peer_port: u16,
@@ -34,24 +39,29 @@ pub(crate) struct Member {
 }
 
 /// What a member and its clients need to speak TLS, each side with a certificate of one authority.
-pub(crate) struct Tls {
+#[derive(Debug)]
+pub struct Tls {
     /// PEM of the authority.
-    pub(crate) ca: String,
+    pub ca: String,
     /// PEM of a certificate for 127.0.0.1.
-    pub(crate) certificate: String,
+    pub certificate: String,
     /// PEM of its key.
-    pub(crate) key: String,
+    pub key: String,
 }
 
 impl Member {
     /// The URL that clients connect to.
-    pub(crate) fn url(&self) -> String {
+    #[must_use]
+    pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
     /// Starts the process without waiting for it to serve.
-    pub(crate) fn spawn(&mut self) {
+    ///
+    /// # Panics
+    /// If it runs, or can't be started.
+    pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "member is running");
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let mut command = Command::new("etcd");
@@ -105,28 +115,43 @@ impl Member {
     }
 
     /// Kills the process (SIGKILL) and reaps it; the data stays.
-    pub(crate) fn kill(&mut self) {
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
             child.kill().expect("kill etcd");
             child.wait().expect("reap etcd");
         }
     }
 
-    /// Waits until this member answers a linearizable read.
-    pub(crate) async fn wait_until_serving(&self) {
+    /// Waits until this member answers a linearizable read, as its [health check][1] makes one. Not for one that speaks
+    /// TLS.
+    ///
+    /// [1]: https://etcd.io/docs/v3.4/op-guide/monitoring/#health-check
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub async fn wait_until_serving(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let options = etcd_client::ConnectOptions::new()
-                .with_connect_timeout(Duration::from_secs(1))
-                .with_timeout(Duration::from_secs(2));
-            if let Ok(mut client) = etcd_client::Client::connect([self.url()], Some(options)).await
-                && client.get("readiness", None).await.is_ok()
+            let health = tokio::time::timeout(Duration::from_secs(5), self.health()).await;
+            if let Ok(Ok(health)) = health
+                && health.contains("\"health\":\"true\"")
             {
                 return;
             }
             assert!(Instant::now() < deadline, "etcd at {} does not serve", self.url());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn health(&self) -> std::io::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.client_port)).await?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 }
 
@@ -140,7 +165,7 @@ impl Drop for Member {
 }
 
 /// A serving single-member etcd.
-pub(crate) async fn single() -> Member {
+pub async fn single() -> Member {
     let mut members = prepare(1);
     let mut member = members.remove(0);
     member.spawn();
@@ -149,7 +174,8 @@ pub(crate) async fn single() -> Member {
 }
 
 /// A single-member etcd that asks its clients for a certificate; not yet known to serve.
-pub(crate) fn single_with_tls(tls: Tls) -> Member {
+#[must_use]
+pub fn single_with_tls(tls: Tls) -> Member {
     let mut members = prepare(1);
     let mut member = members.remove(0);
     member.tls = Some(tls);
@@ -158,7 +184,7 @@ pub(crate) fn single_with_tls(tls: Tls) -> Member {
 }
 
 /// A serving three-member cluster.
-pub(crate) async fn cluster_of_three() -> Vec<Member> {
+pub async fn cluster_of_three() -> Vec<Member> {
     let mut members = prepare(3);
     members.iter_mut().for_each(Member::spawn);
     for member in &members {
