@@ -1,37 +1,34 @@
-//! How often, and how much of each host.
+//! What an administrator decides about following.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How a [`Scheduler`](crate::Scheduler) behaves.
-#[derive(Clone, Debug)]
+/// How often sources are asked, and how many at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// How often a source is checked. 15 minutes.
+    /// How often a source is asked unless who follows it says otherwise; at most [`Options::LONGEST`].
     pub interval: Duration,
-    /// The least interval that a tag may ask for. One minute.
+    /// The most often that who follows may ask for.
     pub minimum_interval: Duration,
-    /// What each host may be asked.
-    pub per_host: HostBudget,
-    /// Hosts for which that is otherwise, by `host[:port]`.
-    pub hosts: BTreeMap<String, HostBudget>,
-    /// How long after a push that was announced the next one brings a source forward again. 10 seconds.
-    pub poke_min_interval: Duration,
-    /// The longest that a host is left alone because it asks for it. One hour.
-    pub longest_pause: Duration,
-    /// Where in its interval a source has its place depends on this too. The same at every start.
-    pub seed: u64,
+    /// The most often that pokes may have a source asked.
+    pub poke_interval: Duration,
+    /// What each host is burdened with.
+    pub host: HostBudget,
 }
 
-/// What one host may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The most that one host is burdened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostBudget {
-    /// Checks in any minute; no limit if not given.
-    pub checks_per_minute: Option<NonZeroU32>,
-    /// Checks and fetches at a time.
-    pub max_in_flight: NonZeroU32,
-    /// Manifests that may be fetched in a time, where the host does not say so itself.
-    pub fetches: Option<(NonZeroU32, Duration)>,
+    /// Checks that may begin in any minute, evenly spread over it; at least 1.
+    pub checks_per_minute: u32,
+    /// Checks that are under way at once; at least 1.
+    pub checks_in_flight: u32,
+    /// Fetches that are under way at once; at least 1.
+    pub fetches_in_flight: u32,
+}
+
+impl Options {
+    /// Longest interval.
+    pub const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 }
 
 impl Default for Options {
@@ -39,22 +36,18 @@ impl Default for Options {
         Self {
             interval: Duration::from_secs(15 * 60),
             minimum_interval: Duration::from_secs(60),
-            per_host: HostBudget::default(),
-            hosts: BTreeMap::new(),
-            poke_min_interval: Duration::from_secs(10),
-            longest_pause: Duration::from_secs(60 * 60),
-            seed: 0,
+            poke_interval: Duration::from_secs(10),
+            host: HostBudget::default(),
         }
     }
 }
 
 impl Default for HostBudget {
-    /// 6,000 checks in a minute, 32 at a time, as many manifests as the host allows.
     fn default() -> Self {
         Self {
-            checks_per_minute: NonZeroU32::new(6_000),
-            max_in_flight: NonZeroU32::MIN.saturating_add(31),
-            fetches: None,
+            checks_per_minute: 1_200,
+            checks_in_flight: 32,
+            fetches_in_flight: 8,
         }
     }
 }

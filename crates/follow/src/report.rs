@@ -1,64 +1,75 @@
-//! What became of a request, as the one who made it reports.
+//! How following goes, for those who look from outside.
 
 use std::time::Duration;
 
+use crate::scheduler::Failure;
 use crate::time::Millis;
 
-/// What a check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All that is followed is as the streams have it.
-    Unchanged,
-    /// It is not: somebody has to fetch it. The source comes back from `poll` as a fetch.
-    Moved,
-    /// It can't be said.
-    Failed(FailureKind),
+/// How it goes with one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostReport {
+    /// The registry.
+    pub host: String,
+    /// Tags of streams that follow something there.
+    pub tags: u32,
+    /// What they follow, each once.
+    pub sources: u32,
+    /// Checks that began in the last minute.
+    pub checks_per_minute: u32,
+    /// How long what is next has been due.
+    pub lag: Duration,
+    /// Sources that have moved and wait to be fetched.
+    pub waiting_to_fetch: usize,
+    /// Until when it is left alone.
+    pub throttled: Option<Throttled>,
+    /// Checks and fetches that failed since it is followed.
+    pub failures: u64,
 }
 
-/// Why a check or a fetch failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// 404: no such repository or tag.
-    NotFound,
-    /// 401 or 403.
-    Unauthorized,
-    /// No connection, no answer, or 502 to 504: the host as a whole is in trouble.
+/// Until when a host is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttled {
+    /// The end of it.
+    pub until: Millis,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a host is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It said that it is asked too often.
+    Refused,
+    /// It can't be reached.
     Unreachable,
-    /// 429.
-    RateLimited,
-    /// Anything else.
-    Other,
+    /// It allows no more requests until then.
+    Quota,
 }
 
-/// What the registry's answer said about its limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Feedback {
-    /// `Retry-After`.
-    pub retry_after: Option<Duration>,
-    /// `RateLimit` and its older forms.
-    pub limit: Option<RateLimit>,
+/// How it goes with what a tag of a stream follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagReport {
+    /// The tag.
+    pub tag: String,
+    /// When its source was last asked; not since the scheduler began if absent.
+    pub last_check: Option<Millis>,
+    /// When its source will be asked next, if its host's budget allows it then.
+    pub next_check: Millis,
+    /// When something new was recorded; not since the scheduler began if absent.
+    pub last_change: Option<Millis>,
+    /// How the last check went.
+    pub last: Last,
 }
 
-/// How much is left of a registry's limit
-/// ([draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/),
-/// [Docker Hub](https://docs.docker.com/docker-hub/usage/pulls/)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
-    /// How much there is at most, if said.
-    pub limit: Option<u64>,
-    /// How much is left.
-    pub remaining: u64,
-    /// The length of the time that the limit is for, if said.
-    pub window: Option<Duration>,
-    /// When there will be more, if said.
-    pub reset: Option<Duration>,
-}
-
-/// Whether a manifest may be fetched from a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MayFetch {
-    /// Yes.
-    Allowed,
-    /// Not before then.
-    At(Millis),
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// There was none.
+    Never,
+    /// Nothing had moved.
+    Unchanged,
+    /// The source had moved, and is fetched or was.
+    Moved,
+    /// It failed.
+    Failed(Failure),
 }

@@ -1,43 +1,44 @@
-//! What is asked of a registry, and by which tag of a stream.
+//! What is followed.
 
 use std::time::Duration;
 
-/// What a registry is asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum What<'a> {
-    /// One tag: a `HEAD` of its manifest.
-    Tag(&'a str),
-    /// Which tags there are, for streams that follow tags by rule.
-    Tags,
-}
-
-/// One thing that can be asked with one request. Tags with equal sources are asked about once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceRef<'a> {
-    /// The registry, `host[:port]`.
-    pub registry: &'a str,
+/// What can move, and as whom it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source<'a> {
+    /// The registry.
+    pub host: &'a str,
     /// The repository in it.
     pub repository: &'a str,
-    /// The tag, or all of them.
+    /// What of the repository.
     pub what: What<'a>,
-    /// A fingerprint of the credentials that are used: what others may see is not what we may.
+    /// Tells credentials from each other without being one. Streams with the same one share a source.
     pub credential: u64,
-    /// Whether plain HTTP and unknown certificates are allowed.
+    /// Whether the registry may be spoken to insecurely.
     pub insecure: bool,
 }
 
-/// One tag of a stream, and what it follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What of a repository is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What<'a> {
+    /// Where a tag points to.
+    Tag(&'a str),
+    /// Which tags there are.
+    Tags,
+}
+
+/// A tag of a stream, and the source that it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Followed<'a> {
-    /// The stream's tag, or what the stream calls the rule.
+    /// The name of the stream's tag; for [`What::Tags`] whatever tells rules from each other. Once in a stream.
     pub tag: &'a str,
     /// What it follows.
-    pub source: SourceRef<'a>,
-    /// How often it wants to be checked, if otherwise than the rest. Never less than
-    /// [`minimum_interval`](crate::Options::minimum_interval).
+    pub source: Source<'a>,
+    /// How often the source is to be asked; as often as all if absent. The most frequent of all who follow a source
+    /// counts.
     pub interval: Option<Duration>,
 }
 
-/// A source's short name, for as long as it is followed or asked. Short names are used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A source that a [`Scheduler`](crate::Scheduler) knows. It stays the same for as long as somebody follows the source or
+/// something is under way for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub(crate) u32);

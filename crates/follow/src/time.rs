@@ -1,41 +1,49 @@
-//! Points in time, as the caller's clock gives them.
+//! Moments and spans.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time: milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A moment: milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// This much later; the end of time if that is beyond it.
+    /// A moment of the system's clock.
     #[must_use]
-    pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(millis(duration)))
+    pub fn of(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(millis(since))
     }
 
-    /// How long ago `earlier` was; nothing if it was not.
+    /// The moment as the system's clock would show it.
+    #[must_use]
+    pub fn to_system_time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+
+    /// So much later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// How much later this is than `earlier`; nothing if it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
-}
 
-/// Whole milliseconds of a duration, as many as fit.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_neither_wraps_nor_goes_below_nothing() {
-        assert_eq!(Millis(5).after(Duration::MAX), Millis(u64::MAX));
-        assert_eq!(Millis(5).since(Millis(9)), Duration::ZERO);
-        assert_eq!(
-            Millis(5).after(Duration::from_secs(2)).since(Millis(5)),
-            Duration::from_secs(2)
-        );
+    /// Whole seconds, for what is remembered of very many.
+    pub(crate) fn seconds(self) -> u32 {
+        u32::try_from(self.0 / 1000).unwrap_or(u32::MAX)
     }
+
+    /// The moment that [`Millis::seconds`] remembers; 0 stands for never.
+    pub(crate) fn of_seconds(seconds: u32) -> Option<Self> {
+        (seconds > 0).then(|| Self(u64::from(seconds) * 1000))
+    }
+}
+
+/// A span in whole milliseconds.
+pub(crate) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

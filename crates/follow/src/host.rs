@@ -1,0 +1,398 @@
+//! One registry host: its queues, its budget, and whether it is left alone.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use crate::options::HostBudget;
+use crate::quota::Allowance;
+use crate::report::Why;
+use crate::table::{State, Table};
+use crate::time::{Millis, millis};
+
+/// Failures to reach a host in a row from which it is asked with one request at a time.
+const OPEN: u32 = 3;
+/// First pause of a host that can't be reached; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(15);
+/// Longest pause of a host that can't be reached.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// First pause of a host that refuses and does not say for how long; doubled each time.
+const FIRST_REFUSAL: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
+/// Longest pause that a host may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Entries of the queue that may be out of date before it is made anew.
+const SPARE: usize = 64;
+
+/// A registry host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: Box<str>,
+    pub(crate) sources: u32,
+    pub(crate) followers: u32,
+    /// Sources that wait, by the moment at which they may be asked. Holds entries that are out of date, too.
+    due: BinaryHeap<Reverse<(Millis, u32)>>,
+    moved: VecDeque<u32>,
+    pub(crate) asking: u32,
+    pub(crate) fetching: u32,
+    pace: Pace,
+    pub(crate) allowance: Allowance,
+    pub(crate) paused_until: Millis,
+    why: Option<Why>,
+    refusals: u32,
+    unreachable: u32,
+    pub(crate) checks: LastMinute,
+    pub(crate) failures: u64,
+    /// Its place among the hosts: when it is to be looked at.
+    pub(crate) place: Option<(Millis, u64)>,
+}
+
+/// What a host has to do.
+pub(crate) enum Next {
+    Ask(u32),
+    Fetch(u32),
+    /// Nothing before that; nothing at all until something changes.
+    At(Option<Millis>),
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, budget: &HostBudget) -> Self {
+        Self {
+            name: name.into(),
+            sources: 0,
+            followers: 0,
+            due: BinaryHeap::new(),
+            moved: VecDeque::new(),
+            asking: 0,
+            fetching: 0,
+            pace: Pace::new(budget.checks_per_minute),
+            allowance: Allowance::default(),
+            paused_until: Millis(0),
+            why: None,
+            refusals: 0,
+            unreachable: 0,
+            checks: LastMinute::default(),
+            failures: 0,
+            place: None,
+        }
+    }
+
+    /// Queues a source under its present key.
+    pub(crate) fn wait(&mut self, id: u32, key: Millis, table: &Table, host: u32) {
+        if self.due.len() > 2 * self.sources as usize + SPARE {
+            self.due
+                .retain(|Reverse((key, id))| is_waiting(table, host, *id, *key));
+        }
+        self.due.push(Reverse((key, id)));
+    }
+
+    /// Queues a source that has moved.
+    pub(crate) fn queue_moved(&mut self, id: u32, first: bool) {
+        if first {
+            self.moved.push_front(id);
+        } else {
+            self.moved.push_back(id);
+        }
+    }
+
+    /// Takes it out again.
+    pub(crate) fn drop_moved(&mut self, id: u32) {
+        self.moved.retain(|queued| *queued != id);
+    }
+
+    pub(crate) fn moved(&self) -> usize {
+        self.moved.len()
+    }
+
+    /// What is to be done now, which is then under way; or when to look again.
+    pub(crate) fn next(&mut self, host: u32, table: &mut Table, budget: &HostBudget, now: Millis) -> Next {
+        let fetch_at = self.fetch_at(budget, now);
+        if fetch_at.is_some_and(|at| at <= now)
+            && let Some(id) = self.moved.pop_front()
+        {
+            if let Some(source) = table.source_mut(id) {
+                source.state = State::Fetching;
+            }
+            self.fetching += 1;
+            self.allowance.fetch_begins();
+            return Next::Fetch(id);
+        }
+        let ask_at = self.ask_at(host, table, budget, now);
+        if ask_at.is_some_and(|at| at <= now)
+            && let Some(Reverse((_, id))) = self.due.pop()
+        {
+            if let Some(source) = table.source_mut(id) {
+                source.state = State::Asking;
+            }
+            self.asking += 1;
+            self.pace.take(now);
+            self.checks.count(now);
+            return Next::Ask(id);
+        }
+        let at = match (fetch_at, ask_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Next::At(at)
+    }
+
+    /// When the first of what has moved may be fetched, unless that depends on what is under way.
+    fn fetch_at(&self, budget: &HostBudget, now: Millis) -> Option<Millis> {
+        let is_full = self.fetching >= budget.fetches_in_flight || (self.is_open() && self.is_busy());
+        if self.moved.is_empty() || is_full {
+            return None;
+        }
+        Some(self.allowance.fetch_at(now).max(self.paused_until))
+    }
+
+    /// When the first of what waits may be asked, unless that depends on what is under way.
+    fn ask_at(&mut self, host: u32, table: &Table, budget: &HostBudget, now: Millis) -> Option<Millis> {
+        let is_full = self.asking >= budget.checks_in_flight || (self.is_open() && self.is_busy());
+        if is_full {
+            return None;
+        }
+        let key = self.first(host, table)?;
+        let allowed = self.allowance.check_at(now).unwrap_or_default();
+        Some(key.max(self.pace.at()).max(self.paused_until).max(allowed))
+    }
+
+    /// The key of the first source that waits.
+    fn first(&mut self, host: u32, table: &Table) -> Option<Millis> {
+        while let Some(Reverse((key, id))) = self.due.peek() {
+            if is_waiting(table, host, *id, *key) {
+                return Some(*key);
+            }
+            self.due.pop();
+        }
+        None
+    }
+
+    /// How long the first source that waits has been due.
+    pub(crate) fn lag(&self, host: u32, table: &Table, now: Millis) -> Duration {
+        let waiting = self
+            .due
+            .iter()
+            .filter(|Reverse((key, id))| *key <= now && is_waiting(table, host, *id, *key));
+        let due = waiting.filter_map(|Reverse((_, id))| Some(table.source(*id)?.due));
+        due.map(|due| now.since(due)).max().unwrap_or_default()
+    }
+
+    fn is_open(&self) -> bool {
+        self.unreachable >= OPEN
+    }
+
+    fn is_busy(&self) -> bool {
+        self.asking + self.fetching > 0
+    }
+
+    /// It refused.
+    pub(crate) fn refused(&mut self, retry_after: Option<Duration>, now: Millis) {
+        // What was under way when the host began to refuse tells nothing new.
+        if now >= self.paused_until {
+            self.refusals = self.refusals.saturating_add(1);
+        }
+        let span = match retry_after {
+            Some(asked) => asked.clamp(Duration::from_secs(1), LONGEST_ASKED),
+            None => doubled(FIRST_REFUSAL, self.refusals, LONGEST_REFUSAL),
+        };
+        self.pause(now.after(span), Why::Refused);
+    }
+
+    /// It could not be reached.
+    pub(crate) fn not_reached(&mut self, now: Millis) {
+        if now < self.paused_until {
+            return;
+        }
+        self.unreachable = self.unreachable.saturating_add(1);
+        if self.is_open() {
+            let span = doubled(FIRST_PAUSE, self.unreachable - OPEN + 1, LONGEST_PAUSE);
+            self.pause(now.after(span), Why::Unreachable);
+        }
+    }
+
+    /// It answered something else.
+    pub(crate) fn reached(&mut self, now: Millis) {
+        self.unreachable = 0;
+        if self.why == Some(Why::Unreachable) || now >= self.paused_until {
+            self.paused_until = Millis(0);
+            self.refusals = 0;
+            self.why = None;
+        }
+    }
+
+    fn pause(&mut self, until: Millis, why: Why) {
+        if until > self.paused_until {
+            self.paused_until = until;
+            self.why = Some(why);
+        }
+    }
+
+    /// Until when it is left alone, and why.
+    pub(crate) fn throttled(&self, now: Millis) -> Option<(Millis, Why)> {
+        if self.paused_until > now {
+            return Some((self.paused_until, self.why.unwrap_or(Why::Refused)));
+        }
+        let quota = [
+            self.allowance.check_at(now),
+            (!self.moved.is_empty()).then(|| self.allowance.fetch_at(now)),
+        ];
+        let until = quota.into_iter().flatten().max().filter(|until| *until > now)?;
+        Some((until, Why::Quota))
+    }
+}
+
+fn is_waiting(table: &Table, host: u32, id: u32, key: Millis) -> bool {
+    table
+        .source(id)
+        .is_some_and(|source| source.state == State::Waiting && source.key == key)
+        && table.host_of(id) == Some(host)
+}
+
+/// A pause that doubles with each time, up to a longest one.
+pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    let factor = 1_u32 << times.saturating_sub(1).min(16);
+    first.saturating_mul(factor).min(longest)
+}
+
+/// Checks that may begin, evenly spread: one at a time, with up to a second's worth made up for.
+#[derive(Debug)]
+struct Pace {
+    /// Microseconds from one to the next.
+    gap: u64,
+    /// Microseconds at which the next would begin if all kept to the gap.
+    next: u64,
+}
+
+/// How far behind the pace checks may be made up for, in microseconds.
+const TOLERANCE: u64 = 1_000_000;
+
+impl Pace {
+    fn new(per_minute: u32) -> Self {
+        Self {
+            gap: 60_000_000 / u64::from(per_minute.max(1)),
+            next: 0,
+        }
+    }
+
+    fn at(&self) -> Millis {
+        Millis(
+            self.next
+                .saturating_sub(TOLERANCE.saturating_sub(self.gap))
+                .div_ceil(1000),
+        )
+    }
+
+    fn take(&mut self, now: Millis) {
+        self.next = self.next.max(now.0.saturating_mul(1000)) + self.gap;
+    }
+}
+
+/// How many there were in the last minute, to the next tenth of it.
+#[derive(Debug, Default)]
+pub(crate) struct LastMinute {
+    counts: [u32; LastMinute::PARTS],
+    /// The part that was counted last, since the epoch.
+    part: u64,
+}
+
+impl LastMinute {
+    const PARTS: usize = 10;
+
+    fn turn(&mut self, now: Millis) {
+        let part = now.0 / (millis(Duration::from_secs(60)) / Self::PARTS as u64);
+        let passed = part.saturating_sub(self.part).min(Self::PARTS as u64);
+        for back in 0..passed {
+            self.counts[((part - back) % Self::PARTS as u64) as usize] = 0;
+        }
+        self.part = self.part.max(part);
+    }
+
+    fn count(&mut self, now: Millis) {
+        self.turn(now);
+        self.counts[(self.part % Self::PARTS as u64) as usize] += 1;
+    }
+
+    pub(crate) fn total(&mut self, now: Millis) -> u32 {
+        self.turn(now);
+        self.counts.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_lets_through_what_it_says_and_makes_up_for_a_second_at_most() {
+        let mut pace = Pace::new(600);
+        let mut begun = Vec::new();
+        let mut now = Millis(1_000_000);
+        while now.0 < 1_060_000 {
+            if pace.at() <= now {
+                pace.take(now);
+                begun.push(now);
+            } else {
+                now = pace.at();
+            }
+        }
+        assert!((600..=610).contains(&begun.len()), "{}", begun.len());
+        let at_once = begun.iter().filter(|at| **at == begun[0]).count();
+        assert_eq!(at_once, 10);
+    }
+
+    #[test]
+    fn the_last_minute_forgets_what_is_older() {
+        let mut minute = LastMinute::default();
+        for second in 0..120 {
+            minute.count(Millis(1_000_000 + second * 1000));
+        }
+        let seen = minute.total(Millis(1_120_000));
+        assert!((54..=60).contains(&seen), "{seen}");
+        assert_eq!(minute.total(Millis(1_300_000)), 0);
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_is_paused_from_the_third_time_on_and_not_after_it_answers() {
+        let mut host = Host::new("h", &HostBudget::default());
+        for _ in 0..2 {
+            host.not_reached(Millis(1000));
+            assert_eq!(host.throttled(Millis(1000)), None);
+        }
+        host.not_reached(Millis(1000));
+        assert_eq!(
+            host.throttled(Millis(1000)),
+            Some((Millis(16_000), Why::Unreachable))
+        );
+        // Others that were under way.
+        host.not_reached(Millis(1001));
+        assert_eq!(
+            host.throttled(Millis(1001)),
+            Some((Millis(16_000), Why::Unreachable))
+        );
+        host.not_reached(Millis(16_000));
+        assert_eq!(
+            host.throttled(Millis(16_000)),
+            Some((Millis(46_000), Why::Unreachable))
+        );
+        host.reached(Millis(16_001));
+        assert_eq!(host.throttled(Millis(16_001)), None);
+    }
+
+    #[test]
+    fn a_refusal_lasts_as_long_as_the_host_says_or_ever_longer() {
+        let mut host = Host::new("h", &HostBudget::default());
+        host.refused(Some(Duration::from_secs(77)), Millis(0));
+        assert_eq!(host.throttled(Millis(1)), Some((Millis(77_000), Why::Refused)));
+        // An answer to what was asked before changes nothing.
+        host.reached(Millis(2));
+        assert_eq!(host.throttled(Millis(2)), Some((Millis(77_000), Why::Refused)));
+        host.reached(Millis(77_000));
+        let mut until = Millis(77_000);
+        for expected in [5, 10, 20] {
+            host.refused(None, until);
+            until = until.after(Duration::from_secs(expected));
+            assert_eq!(host.throttled(Millis(until.0 - 1)), Some((until, Why::Refused)));
+        }
+    }
+}
