@@ -127,11 +127,22 @@ async fn of_two_servers_on_one_etcd_one_imports_and_the_other_takes_over_when_it
             .collect()
     };
 
-    let first = start(&etcd, &key);
-    let via_first = Client::new(&first, ADMIN);
-    until_it_acts(&via_first).await;
-    let second = start(&etcd, &key);
-    let via_second = Client::new(&second, ADMIN);
+    // Both find an empty store and fill it at the same time.
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| start(&etcd, &key));
+        (start(&etcd, &key), other.join().expect("a server"))
+    });
+    let begun = Instant::now();
+    let (first, second) = loop {
+        if acts(&Client::new(&one, ADMIN)).await {
+            break (one, other);
+        }
+        if acts(&Client::new(&other, ADMIN)).await {
+            break (other, one);
+        }
+        assert!(begun.elapsed() < PATIENCE, "neither acts");
+    };
+    let (via_first, via_second) = (Client::new(&first, ADMIN), Client::new(&second, ADMIN));
     via_first.create_namespace("team").await;
 
     // A client's own import, which is one transaction with its image, through the server that does not act.
@@ -190,4 +201,59 @@ async fn of_two_servers_on_one_etcd_one_imports_and_the_other_takes_over_when_it
     );
     assert_eq!(asked(&registry, 0..3 * STREAMS), [1; 3 * STREAMS]);
     let _ = third.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_etcd_goes_away_stops_acting_and_goes_on_when_it_is_back() {
+    if !etcd::installed() {
+        return;
+    }
+    let mut etcd = etcd::single().await;
+    let content = Content::new().tags("team/app", 2 * STREAMS);
+    let registry = TestRegistry::start(content);
+    let server = start(&etcd, &[7; 32]);
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    until_it_acts(&client).await;
+    let names = want(&client, &registry.host(), 0).await;
+    imported(&client, &names).await;
+
+    etcd.kill();
+    let begun = Instant::now();
+    while acts(&client).await {
+        assert!(begun.elapsed() < PATIENCE, "it acts without a lease");
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("stopped acting after {:?}", begun.elapsed());
+    etcd.spawn();
+    etcd.wait_until_serving().await;
+    until_it_acts(&client).await;
+    let begun = Instant::now();
+    let names = loop {
+        // The first requests may find a connection that is still broken.
+        let ready = client.get(&streams("team")).await;
+        if ready.status == 200 {
+            break want(&client, &registry.host(), STREAMS).await;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{ready:?}");
+        sleep(Duration::from_millis(50)).await;
+    };
+    imported(&client, &names).await;
+    assert_eq!(asked(&registry, 0..2 * STREAMS), [1; 2 * STREAMS]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_killed_imports_what_was_left_as_soon_as_it_is_back() {
+    let registry = TestRegistry::start(Content::new().tags("team/app", STREAMS));
+    let config = json!({"controllers": {"quietPeriod": "1s"}});
+    let server = Place::new().config(&config).start();
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    let names = want(&client, &registry.host(), 0).await;
+    // Before it was quiet for long enough, unless the machine is very slow.
+    let server = server.kill().start();
+    let client = Client::new(&server, ADMIN);
+    // Nobody else can have its data directory: it does not wait for a lease.
+    until_it_acts(&client).await;
+    imported(&client, &names).await;
 }

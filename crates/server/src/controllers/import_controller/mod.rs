@@ -26,6 +26,7 @@ use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde_json::Value;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -108,10 +109,11 @@ impl ImportController {
             .await?;
         let mut are_there = BTreeSet::new();
         for (position, encoded) in found.iter().enumerate() {
-            let stream: ImageStream = typed(encoded.to_value()?)?;
-            let key = StreamKey::of(&stream);
-            self.queue.see(&key, &stream, News::Listed, Instant::now());
-            are_there.insert(key);
+            if let Some(stream) = readable(encoded.to_value()) {
+                let key = StreamKey::of(&stream);
+                self.queue.see(&key, &stream, News::Listed, Instant::now());
+                are_there.insert(key);
+            }
             if position % BATCH == BATCH - 1 {
                 yield_now().await;
             }
@@ -140,21 +142,21 @@ impl ImportController {
             while self.workers.len() < WORKERS
                 && let Some(key) = self.queue.start(Instant::now())
             {
-                self.import(key)?;
+                self.import(key);
             }
             let next_due = self.queue.next_due().filter(|_| self.workers.len() < WORKERS);
             tokio::select! {
                 event = events.next() => match event {
                     None | Some(Event::Over) => return Ok(()),
                     Some(event) => {
-                        if let Some(lost) = self.hear(event)? {
+                        if let Some(lost) = self.hear(event) {
                             tracing::warn!(message = lost.message, "the import controller lost its watch");
                             return Ok(());
                         }
                     }
                 },
                 Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => match ended {
-                    Ok(ended) => self.ended(&ended)?,
+                    Ok(ended) => self.ended(&ended),
                     Err(error) => return Err(errors::internal_error(error).into()),
                 },
                 () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
@@ -163,22 +165,25 @@ impl ImportController {
     }
 
     /// Learns of a change. Why the watch is over, if it is.
-    fn hear(&mut self, event: Event) -> Result<Option<Box<Status>>, Box<Status>> {
+    fn hear(&mut self, event: Event) -> Option<Box<Status>> {
         let now = Instant::now();
         match event {
             Event::Stream(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                let stream: ImageStream = typed(object.into_value()?)?;
-                self.queue
-                    .see(&StreamKey::of(&stream), &stream, News::Written, now);
+                if let Some(stream) = readable(object.into_value()) {
+                    self.queue
+                        .see(&StreamKey::of(&stream), &stream, News::Written, now);
+                }
             }
             Event::Stream(WatchEvent::Deleted(object)) => {
-                let stream: ImageStream = typed(object.into_value()?)?;
-                self.queue.forget(&StreamKey::of(&stream));
+                if let Some(stream) = readable(object.into_value()) {
+                    self.queue.forget(&StreamKey::of(&stream));
+                }
             }
             Event::Secret(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                let namespace = text(&object.into_value()?, "namespace").to_owned();
-                for key in self.queue.secrets_changed(&namespace, now) {
-                    self.see_again(&key)?;
+                // One that can't be read lets nobody in.
+                let namespace = object.into_value().unwrap_or_default();
+                for key in self.queue.secrets_changed(text(&namespace, "namespace"), now) {
+                    self.see_again(&key);
                 }
             }
             Event::Secret(WatchEvent::Deleted(_))
@@ -186,27 +191,27 @@ impl ImportController {
             | Event::Secret(WatchEvent::Bookmark(_))
             | Event::Over => {}
             Event::Stream(WatchEvent::Error(status)) | Event::Secret(WatchEvent::Error(status)) => {
-                return Ok(Some(status));
+                return Some(status);
             }
         }
-        Ok(None)
+        None
     }
 
     /// Begins to import a stream that is due.
-    fn import(&mut self, key: StreamKey) -> Result<(), Box<Status>> {
+    fn import(&mut self, key: StreamKey) {
         let now = Instant::now();
         let no_wait = |_: &str| None;
-        let found = self.read(&key)?;
+        let found = self.read(&key);
         let Some(stream) = found.filter(|_| self.is_alive(&key.namespace)) else {
             self.queue.ended(&key, None, no_wait, now);
             self.queue.forget(&key);
-            return Ok(());
+            return;
         };
         if !self.queue.is_current(&key, &stream) {
             // Somebody has just written it, which means that it is not quiet.
             self.queue.ended(&key, None, no_wait, now);
             self.queue.see(&key, &stream, News::Written, now);
-            return Ok(());
+            return;
         }
         let wants = Wants::of(&stream);
         let sources = self.queue.choose(&key, &wants, now);
@@ -214,7 +219,7 @@ impl ImportController {
         let Some(import) = request(&stream, &sources, is_full) else {
             self.queue.ended(&key, None, no_wait, now);
             self.queue.see(&key, &stream, News::Again, now);
-            return Ok(());
+            return;
         };
         let StreamKey { namespace, name } = &key;
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
@@ -227,11 +232,10 @@ impl ImportController {
             }
             Ended { key, outcome }
         });
-        Ok(())
     }
 
     /// Learns how an import went.
-    fn ended(&mut self, ended: &Ended) -> Result<(), Box<Status>> {
+    fn ended(&mut self, ended: &Ended) {
         let Ended { key, outcome } = ended;
         if let Err(status) = outcome {
             let StreamKey { namespace, name } = key;
@@ -245,27 +249,38 @@ impl ImportController {
             said.get.retry_after.max(said.head.retry_after)
         };
         self.queue.ended(key, Some(outcome), asked_to_wait, now);
-        self.see_again(key)
+        self.see_again(key);
     }
 
-    fn see_again(&mut self, key: &StreamKey) -> Result<(), Box<Status>> {
-        match self.read(key)? {
+    fn see_again(&mut self, key: &StreamKey) {
+        match self.read(key) {
             Some(stream) => self.queue.see(key, &stream, News::Again, Instant::now()),
             None => self.queue.forget(key),
         }
-        Ok(())
     }
 
     /// A stream as memory knows it.
-    fn read(&self, key: &StreamKey) -> Result<Option<ImageStream>, Box<Status>> {
-        let stored = self.context().streams.in_memory(&key.namespace, &key.name)?;
-        stored.map(|stored| typed(stored.object)).transpose()
+    fn read(&self, key: &StreamKey) -> Option<ImageStream> {
+        let stored = self.context().streams.in_memory(&key.namespace, &key.name);
+        let object = stored.map(|stored| stored.map(|stored| stored.object));
+        readable(object.transpose()?)
     }
 
     /// Whether a namespace is to stay. What is in one that is going away needs nothing any more.
     fn is_alive(&self, namespace: &str) -> bool {
         let found = self.context().namespaces.in_memory("", namespace);
         matches!(found, Ok(Some(found)) if !is_terminating(&found.object))
+    }
+}
+
+/// A stream that was read. One that can't be read must not keep others from being imported.
+fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
+    match object.and_then(typed) {
+        Ok(stream) => Some(stream),
+        Err(status) => {
+            tracing::error!(message = status.message, "a stored stream can't be read");
+            None
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
 use imagestream_testkit::fault::Fault;
 use imagestream_testkit::registry::TestRegistry;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::ImportMetrics;
@@ -359,8 +359,24 @@ async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
     };
     let _events = controller.list().await.unwrap();
     let key = controller.queue.start(Instant::now()).unwrap();
-    controller.import(key).unwrap();
+    controller.import(key);
     assert!(controller.workers.is_empty());
     assert_eq!(controller.queue.next_due(), None);
     assert_eq!(registry.request_lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_stored_stream_that_cannot_be_read_does_not_keep_others_from_being_imported() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let streams = &place.server.context.streams;
+    for name in ["a", "z"] {
+        let broken = json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"tags": 7}});
+        place.server.store(streams, broken).await;
+    }
+    let _controller = place.control(never_again());
+    place.settle(&registry.host(), "m").await;
+    let broken = json!({"metadata": {"name": "b", "namespace": "n"}, "spec": {"tags": 7}});
+    place.server.store(streams, broken).await;
+    place.settle(&registry.host(), "n").await;
 }
