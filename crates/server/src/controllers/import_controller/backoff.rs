@@ -88,8 +88,9 @@ impl Delays {
             .min(self.longest)
             .min(at_most)
             .mul_f64(0.9 + 0.2 * fraction);
-        // Never a moment before the registry allows it.
-        let allowed = asked.filter(|_| kind == Kind::RateLimited).unwrap_or_default();
+        // Never a moment before the registry allows it; one that is overloaded or being worked on says so, too.
+        let may_be_asked = matches!(kind, Kind::RateLimited | Kind::Unreachable);
+        let allowed = asked.filter(|_| may_be_asked).unwrap_or_default();
         wait.max(allowed + allowed.mul_f64(0.1 * fraction))
     }
 }
@@ -156,6 +157,7 @@ mod tests {
         let asked = Some(6 * 60 * MINUTE);
         let wait = |kind, fraction| delays.after(kind, 1, DAY, fraction, asked);
         assert_eq!(wait(Kind::RateLimited, 0.0), 6 * 60 * MINUTE);
+        assert_eq!(wait(Kind::Unreachable, 0.0), 6 * 60 * MINUTE);
         assert!(wait(Kind::RateLimited, 1.0) <= 6 * 66 * MINUTE + MINUTE);
         assert!(wait(Kind::NotFound, 0.0) < MINUTE);
         let soon = delays.after(Kind::RateLimited, 1, DAY, 0.5, Some(Duration::from_secs(1)));

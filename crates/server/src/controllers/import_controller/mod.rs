@@ -11,7 +11,7 @@ mod queue;
 mod request;
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ use crate::image::stream_write::typed;
 
 /// Most streams that are imported at once.
 const WORKERS: usize = 50;
+/// Most of them that ask one host: one that never answers must not keep the others waiting.
+const WORKERS_OF_A_HOST: usize = 25;
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Streams that are looked at without letting others do something.
@@ -67,6 +69,7 @@ async fn run_with(shared: Arc<Shared>, delays: Delays) -> Result<(), Box<Status>
     let mut controller = ImportController {
         queue: Queue::new(pace),
         workers: JoinSet::new(),
+        hosts: HashMap::new(),
         shared,
     };
     loop {
@@ -79,6 +82,8 @@ async fn run_with(shared: Arc<Shared>, delays: Delays) -> Result<(), Box<Status>
 /// An import that has ended.
 struct Ended {
     key: StreamKey,
+    /// Which hosts were asked.
+    hosts: BTreeSet<String>,
     outcome: Result<ImageStreamImport, Box<Status>>,
 }
 
@@ -94,6 +99,8 @@ struct ImportController {
     shared: Arc<Shared>,
     queue: Queue,
     workers: JoinSet<Ended>,
+    /// How many of them ask each host.
+    hosts: HashMap<String, usize>,
 }
 
 impl ImportController {
@@ -221,6 +228,21 @@ impl ImportController {
             self.queue.see(&key, &stream, News::Again, now);
             return;
         };
+        let of_sources = sources.iter().filter_map(|source| wants.sources.get(source));
+        let hosts: BTreeSet<String> = of_sources.map(|wanted| wanted.host.clone()).collect();
+        let is_busy = |host: &String| {
+            self.hosts
+                .get(host)
+                .is_some_and(|busy| *busy >= WORKERS_OF_A_HOST)
+        };
+        if hosts.iter().any(is_busy) {
+            self.queue.postpone(&key, now);
+            self.queue.see(&key, &stream, News::Again, now);
+            return;
+        }
+        for host in &hosts {
+            *self.hosts.entry(host.clone()).or_default() += 1;
+        }
         let StreamKey { namespace, name } = &key;
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
@@ -230,13 +252,21 @@ impl ImportController {
             if let Err(status) = shared.context.streams.ready().await {
                 outcome = Err(status);
             }
-            Ended { key, outcome }
+            Ended { key, hosts, outcome }
         });
     }
 
     /// Learns how an import went.
     fn ended(&mut self, ended: &Ended) {
-        let Ended { key, outcome } = ended;
+        let Ended { key, hosts, outcome } = ended;
+        for host in hosts {
+            if let Some(busy) = self.hosts.get_mut(host) {
+                *busy -= 1;
+                if *busy == 0 {
+                    self.hosts.remove(host);
+                }
+            }
+        }
         if let Err(status) = outcome {
             let StreamKey { namespace, name } = key;
             let why = status.message.as_deref().unwrap_or_default();

@@ -22,6 +22,8 @@ const MOST_QUIET_PERIODS: u32 = 12;
 const FIRST_CALL_DELAY: Duration = Duration::from_millis(100);
 /// Longest wait after such a failure.
 const LONGEST_CALL_DELAY: Duration = Duration::from_secs(1000);
+/// How long a stream whose turn has not come is left aside, give or take a half.
+const POSTPONEMENT: Duration = Duration::from_secs(5);
 /// How often a source that failed before this server began counts as having failed.
 const FAILURES_BEFORE: u32 = 3;
 
@@ -312,6 +314,16 @@ impl Queue {
                 not_before: now + self.pace.delay(kind, failures, wanted, fraction, asked),
             };
             followed.attempts.insert(source, attempt);
+        }
+    }
+
+    /// Learns that a stream that was started has to wait a little: others are being imported. It must be
+    /// [seen](Self::see) again.
+    pub(super) fn postpone(&mut self, key: &StreamKey, now: Instant) {
+        let fraction = self.fraction(key);
+        if let Some(followed) = self.streams.get_mut(key) {
+            followed.is_running = false;
+            followed.not_before = now + POSTPONEMENT.mul_f64(0.5 + fraction);
         }
     }
 

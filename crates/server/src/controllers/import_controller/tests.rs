@@ -3,7 +3,8 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
-use imagestream_testkit::fault::Fault;
+use imagestream_testkit::fault::{Fault, FaultKind};
+use imagestream_testkit::rate_limit::RateLimit;
 use imagestream_testkit::registry::TestRegistry;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
@@ -355,6 +356,7 @@ async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
             interval: NEVER,
         }),
         workers: JoinSet::new(),
+        hosts: HashMap::new(),
         shared: Arc::clone(&place.shared),
     };
     let _events = controller.list().await.unwrap();
@@ -379,4 +381,86 @@ async fn a_stored_stream_that_cannot_be_read_does_not_keep_others_from_being_imp
     let broken = json!({"metadata": {"name": "b", "namespace": "n"}, "spec": {"tags": 7}});
     place.server.store(streams, broken).await;
     place.settle(&registry.host(), "n").await;
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_to_be_left_alone_is_for_as_long_as_it_says() {
+    let registry = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    // It lets nobody in for an hour, much longer than an import may take.
+    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)));
+    let place = Place::new(Duration::ZERO).await;
+    let delays = Delays {
+        rate_limited: Duration::from_millis(1),
+        unreachable: Duration::from_millis(1),
+        ..never_again()
+    };
+    let _controller = place.control(delays);
+    place
+        .create(
+            "s",
+            tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]),
+        )
+        .await;
+    let failed = place.until("s", |stream| !condition(stream, "t").is_null()).await;
+    let message = condition(&failed, "t")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("toomanyrequests"), "{message}");
+    let once = tries(&registry, "/team/app/manifests/");
+    for name in ["a", "b", "c"] {
+        place.settle(&other.host(), name).await;
+    }
+    assert_eq!(tries(&registry, "/team/app/manifests/"), once);
+}
+
+#[tokio::test]
+async fn an_import_beyond_a_limit_is_noted_in_the_stream_and_not_repeated_at_once() {
+    let registry = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let limit = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [
+        {"type": "openshift.io/ImageStream", "max": {"openshift.io/images": "1"}}]}});
+    place
+        .server
+        .store(&place.server.context.limit_ranges, limit)
+        .await;
+    let _controller = place.control(never_again());
+    let host = registry.host();
+    place
+        .create(
+            "s",
+            tags(&[
+                ("one", &format!("{host}/team/app:1.0.0")),
+                ("two", &format!("{host}/team/app:1.0.1")),
+            ]),
+        )
+        .await;
+    let refused = place
+        .until("s", |stream| !condition(stream, "two").is_null())
+        .await;
+    assert_eq!(condition(&refused, "two")["reason"], "Invalid", "{refused}");
+    for name in ["a", "b", "c"] {
+        place.settle(&other.host(), name).await;
+    }
+    assert_eq!(tries(&registry, "/team/app/manifests/1.0.1"), 1);
+}
+
+#[tokio::test]
+async fn a_registry_that_never_answers_does_not_keep_others_waiting() {
+    let silent = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    silent.add_fault(Fault::on("*", FaultKind::Hang));
+    let place = Place::new(Duration::ZERO).await;
+    let from = format!("{}/team/app:1.0.0", silent.host());
+    for number in 0..2 * WORKERS {
+        place.create(&format!("s{number}"), tags(&[("t", &from)])).await;
+    }
+    let _controller = place.control(never_again());
+    place.settle(&other.host(), "a").await;
+    place.settle(&other.host(), "b").await;
+    let (_, unanswered) = place.server.get(&format!("{STREAMS}/s0")).await;
+    assert_eq!(
+        condition(&unanswered, "t"),
+        &Value::Null,
+        "the others did not wait for its end"
+    );
 }
