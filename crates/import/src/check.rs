@@ -77,6 +77,16 @@ pub struct Named {
 }
 
 impl Named {
+    fn of(digest: &Digest, parsed: Manifest) -> Self {
+        Self {
+            digest: digest.clone(),
+            members: match parsed {
+                Manifest::Index(index) => index.manifests,
+                Manifest::Image(_) | Manifest::Schema1(_) => Vec::new(),
+            },
+        }
+    }
+
     /// The digest of the image that an import in this mode records.
     #[must_use]
     pub fn recorded(&self, mode: ImportMode, preferred: &Platform) -> &Digest {
@@ -119,61 +129,100 @@ impl Engine {
     /// The digest of the manifest that an image's reference names now: with one `HEAD`, or a `GET` where the registry
     /// answers that without a digest.
     pub async fn check(&self, check: &Check<'_>) -> Checked<Digest> {
-        self.ask(check, async |source| {
-            let probed = source.repository.probe_digest(&source.at).await;
-            match probed.found {
-                Ok(Some(digest)) => return (probed.feedback, 0, Ok(digest)),
-                Err(error) if !lacks_head(&error) => return (probed.feedback, 0, Err(error)),
-                // Some have no `HEAD`, or don't say the digest with it.
-                Ok(None) | Err(_) => {}
-            }
-            let (feedback, named) = self.read(&source, &source.at).await;
-            (feedback, 1, named.map(|named| named.digest))
-        })
-        .await
+        self.ask(check, Question::Digest).await.map(|named| named.digest)
     }
 
     /// Reads the manifest that an image's reference names now, with one `GET`.
     pub async fn name(&self, check: &Check<'_>) -> Checked<Named> {
-        self.ask(check, async |source| {
-            let (feedback, named) = self.read(&source, &source.at).await;
-            (feedback, 1, named)
-        })
-        .await
+        self.ask(check, Question::Manifest).await
     }
 
     /// Reads all manifests that imports of the image in these modes will need, so that they find them read. What was
-    /// read before is not read again.
-    pub async fn fetch(&self, check: &Check<'_>, wanted: &[(ImportMode, Platform)]) -> Checked<Named> {
-        self.ask(check, async |source| {
-            let (mut feedback, named) = self.read(&source, &source.at).await;
-            let mut gets = 1;
-            let named = match named {
-                Ok(named) => named,
-                Err(error) => return (feedback, gets, Err(error)),
-            };
-            for member in named.needed(wanted) {
-                if self.cache.manifest(&source.origin, &member).is_some() {
-                    continue;
-                }
-                gets += 1;
-                let read = self.read(&source, &ManifestAt::Digest(member)).await;
-                feedback = read.0;
-                // What else is wrong with a member, the import says better.
-                if let Err(error) = read.1
-                    && feedback.is_refusal
-                {
-                    return (feedback, gets, Err(error));
-                }
-            }
-            (feedback, gets, Ok(named))
-        })
-        .await
+    /// read before is not read again: `seen` is the digest that a check has just found.
+    pub async fn fetch(
+        &self,
+        check: &Check<'_>,
+        seen: &Digest,
+        wanted: &[(ImportMode, Platform)],
+    ) -> Checked<Named> {
+        self.ask(check, Question::Manifests { seen, wanted }).await
     }
 
-    async fn read(&self, source: &CheckedSource, at: &ManifestAt) -> (HostFeedback, Result<Named, Error>) {
+    /// Puts a question to one source.
+    async fn put(&self, source: &CheckedSource, question: Question<'_>) -> Answer {
+        match question {
+            Question::Digest => self.digest_of(source).await,
+            Question::Manifest => self.read(source, &source.at).await,
+            Question::Manifests { seen, wanted } => self.read_all(source, seen, wanted).await,
+        }
+    }
+
+    async fn digest_of(&self, source: &CheckedSource) -> Answer {
+        let Probed { found, feedback } = source.repository.probe_digest(&source.at).await;
+        let found = match found {
+            Ok(Some(digest)) => Ok(Named {
+                digest,
+                members: Vec::new(),
+            }),
+            Err(error) if !lacks_head(&error) => Err(error),
+            // Some have no `HEAD`, or don't say the digest with it.
+            Ok(None) | Err(_) => return self.read(source, &source.at).await,
+        };
+        Answer {
+            found,
+            feedback,
+            gets: 0,
+        }
+    }
+
+    async fn read_all(
+        &self,
+        source: &CheckedSource,
+        seen: &Digest,
+        wanted: &[(ImportMode, Platform)],
+    ) -> Answer {
+        let mut answer = match self.known(source, seen) {
+            Some(named) => Answer {
+                found: Ok(named),
+                feedback: HostFeedback::default(),
+                gets: 0,
+            },
+            None => self.read(source, &source.at).await,
+        };
+        let needed = match &answer.found {
+            Ok(named) => named.needed(wanted),
+            Err(_) => return answer,
+        };
+        for member in needed {
+            if self.cache.manifest(&source.origin, &member).is_some() {
+                continue;
+            }
+            let read = self.read(source, &ManifestAt::Digest(member)).await;
+            answer.gets += read.gets;
+            answer.feedback = read.feedback;
+            // What else is wrong with a member, the import says better.
+            if let (Err(error), true) = (read.found, read.feedback.is_refusal) {
+                answer.found = Err(error);
+                break;
+            }
+        }
+        answer
+    }
+
+    /// The manifest that the source is known to name.
+    fn known(&self, source: &CheckedSource, seen: &Digest) -> Option<Named> {
+        let manifest = match &source.at {
+            ManifestAt::Tag(tag) => self.cache.tagged(&source.origin, tag),
+            ManifestAt::Digest(digest) => self.cache.manifest(&source.origin, digest),
+        };
+        let manifest = manifest.filter(|manifest| manifest.digest == *seen)?;
+        let parsed = distribution::parse(&manifest.media_type, &manifest.body).ok()?;
+        Some(Named::of(&manifest.digest, parsed))
+    }
+
+    async fn read(&self, source: &CheckedSource, at: &ManifestAt) -> Answer {
         let Probed { found, feedback } = source.repository.probe_manifest(at).await;
-        let named = found.map(|manifest| {
+        let found = found.map(|manifest| {
             let parsed = distribution::parse(&manifest.media_type, &manifest.body);
             let manifest = Arc::new(manifest);
             // What can't be read is not kept: the import is to see what is wrong with it.
@@ -184,25 +233,24 @@ impl Engine {
                 };
                 self.cache.keep_manifest(&source.origin, tag, &manifest);
             }
-            let members = match parsed {
-                Ok(Manifest::Index(index)) => index.manifests,
-                _ => Vec::new(),
-            };
-            Named {
-                digest: manifest.digest.clone(),
-                members,
+            match parsed {
+                Ok(parsed) => Named::of(&manifest.digest, parsed),
+                Err(_) => Named {
+                    digest: manifest.digest.clone(),
+                    members: Vec::new(),
+                },
             }
         });
-        (feedback, named)
+        Answer {
+            found,
+            feedback,
+            gets: 1,
+        }
     }
 
     /// Asks the sources of an image until one answers; with the namespace's secrets, and without them if these are
     /// wrong.
-    async fn ask<T>(
-        &self,
-        check: &Check<'_>,
-        probe: impl AsyncFn(CheckedSource) -> (HostFeedback, u32, Result<T, Error>),
-    ) -> Checked<T> {
+    async fn ask(&self, check: &Check<'_>, question: Question<'_>) -> Checked<Named> {
         let mut last = Checked {
             found: Err(CheckError::Failed("it has no source that may be asked".into())),
             host: String::new(),
@@ -227,17 +275,17 @@ impl Engine {
                     }
                 };
                 last.host = source.origin.host.to_string();
-                let (feedback, gets, found) = probe(source).await;
-                last.feedback = feedback;
-                last.gets += gets;
-                let error = match found {
+                let answer = self.put(&source, question).await;
+                last.feedback = answer.feedback;
+                last.gets += answer.gets;
+                let error = match answer.found {
                     Ok(found) => {
                         last.found = Ok(found);
                         return last;
                     }
                     Err(error) => error,
                 };
-                last.found = Err(CheckError::of(&error, feedback));
+                last.found = Err(CheckError::of(&error, answer.feedback));
                 // Wrong secrets must not keep anyone from what is public.
                 if !error.to_string().to_lowercase().contains("username or password") {
                     break;
@@ -286,11 +334,43 @@ impl Engine {
     }
 }
 
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    /// Which manifest it is.
+    Digest,
+    /// The manifest.
+    Manifest,
+    /// The manifest and those that it lists, unless they are known.
+    Manifests {
+        seen: &'a Digest,
+        wanted: &'a [(ImportMode, Platform)],
+    },
+}
+
+/// What one source answered.
+struct Answer {
+    found: Result<Named, Error>,
+    feedback: HostFeedback,
+    gets: u32,
+}
+
 /// Where an image is looked for.
 struct CheckedSource {
     origin: Origin,
     repository: Repository,
     at: ManifestAt,
+}
+
+impl<T> Checked<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Checked<U> {
+        Checked {
+            found: self.found.map(change),
+            host: self.host,
+            feedback: self.feedback,
+            gets: self.gets,
+        }
+    }
 }
 
 impl CheckError {
@@ -339,4 +419,20 @@ pub fn reference(text: &str) -> Option<ImageReference> {
     plan::name_one(&mut reference);
     reference.normalised().ok()?;
     Some(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server makes checks on any of its threads.
+    #[test]
+    fn a_check_may_move_between_threads() {
+        fn movable<T: Send>(_: T) {}
+        fn fetch<'a>(engine: &'a Engine, check: &'a Check<'a>, seen: &'a Digest) {
+            movable(engine.check(check));
+            movable(engine.fetch(check, seen, &[]));
+        }
+        let _ = fetch;
+    }
 }

@@ -62,21 +62,21 @@ pub struct PullSources {
 }
 
 /// The configuration in the form that questions are answered from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryRules {
     /// By location. Scopes with a wildcard are not here: they have no location.
     entries: BTreeMap<String, Entry>,
     blocked: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Entry {
     insecure: bool,
     digest: Option<Mirrors>,
     tag: Option<Mirrors>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Mirrors {
     locations: Vec<String>,
     never_contact_source: bool,

@@ -10,6 +10,7 @@ use futures::future::{join_all, try_join_all};
 use imagestream_apiserver::api::Api;
 use imagestream_apiserver::authn::TokenFile;
 use imagestream_apiserver::dispatch::Dispatcher;
+use imagestream_apiserver::paths::PathEndpoint;
 use imagestream_apiserver::pki::{self, Pki, PkiError};
 use imagestream_apiserver::rbac::load::load;
 use imagestream_apiserver::rbac::policy::Origin;
@@ -29,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::controllers::scheduled::{Board, FollowMetrics, StatusEndpoint};
 use crate::controllers::{self, Controller, Election, ImportMetrics, Shared};
 use crate::core::seal::SealError;
 use crate::data_dir::DataDir;
@@ -156,12 +158,14 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
 
     let mut endpoints = image::endpoints(&context);
     endpoints.append(&mut surroundings.endpoints);
+    let board = Arc::<Board>::default();
+    let status: Arc<dyn PathEndpoint> = Arc::new(StatusEndpoint::new(&context, &board));
     let dispatcher = Arc::new(Dispatcher {
-        api: Api::new(endpoints),
+        api: Api::new(endpoints).with_paths(vec![status]),
         admission: surroundings.admission,
     });
     let service = service(&settings, &context, dispatcher)?;
-    let controllers = controllers(&settings, &context, &service)?;
+    let controllers = controllers(&settings, &context, &service, &board)?;
     let mut tasks = surroundings.tasks;
     tasks.push(Box::pin(garbage::collect(kinds)));
 
@@ -190,13 +194,16 @@ fn controllers(
     settings: &Settings,
     context: &Arc<Context>,
     service: &ApiService,
+    board: &Arc<Board>,
 ) -> Result<Option<(Election, Vec<Controller>, IntGauge)>, StartError> {
     if !settings.controllers.enabled {
         return Ok(None);
     }
     let metrics = ImportMetrics::register(service.metrics_registry()).map_err(ServiceError::from)?;
-    let shared = Shared::new(context, &settings.controllers, metrics)
+    let shared = Shared::new(context, &settings.controllers, metrics, board)
         .map_err(|error| StartError::Prepare(errors::internal_error(error).into()))?;
+    let metrics = FollowMetrics::register(service.metrics_registry()).map_err(ServiceError::from)?;
+    board.count_with(metrics);
     let election = controllers::election(context, &settings.storage);
     let leads = controllers::leads(service.metrics_registry()).map_err(ServiceError::from)?;
     Ok(Some((election, controllers::controllers(&shared), leads)))

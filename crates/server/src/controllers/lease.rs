@@ -258,6 +258,16 @@ impl Lease {
     }
 }
 
+/// Who holds a lease by what is stored; nobody if it was given back.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn holder(store: &dyn Store, key: &str) -> Result<Option<String>, StoreError> {
+    let found = store.get(key, None).await?;
+    let record = found.as_ref().and_then(read);
+    Ok(record.map(|record| record.holder_identity))
+}
+
 fn read(found: &KeyValue) -> Option<Record> {
     serde_json::from_slice(&found.value).ok()
 }

@@ -6,13 +6,14 @@
 
 mod import_controller;
 mod importer;
-mod lease;
+pub(crate) mod lease;
 mod metrics;
 #[allow(
     dead_code,
     reason = "the schedule says when a stream's rules are due; until it does, nothing calls this"
 )]
 pub(crate) mod rules;
+pub(crate) mod scheduled;
 mod supervisor;
 
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ControllerSettings,
     /// Imports as the controllers' user, counted.
     pub(crate) importer: Importer,
+    /// What is followed on a schedule, and how that goes.
+    pub(crate) board: Arc<scheduled::Board>,
 }
 
 impl Shared {
@@ -45,19 +48,24 @@ impl Shared {
         context: &Arc<Context>,
         settings: &ControllerSettings,
         metrics: ImportMetrics,
+        board: &Arc<scheduled::Board>,
     ) -> Result<Arc<Self>, String> {
         importer::grant(&context.authorizer)?;
         Ok(Arc::new(Self {
             context: Arc::clone(context),
             settings: settings.clone(),
             importer: Importer::new(context, metrics),
+            board: Arc::clone(board),
         }))
     }
 }
 
 /// All controllers of a server.
 pub(crate) fn controllers(shared: &Arc<Shared>) -> Vec<Controller> {
-    vec![Controller::new("image-import", shared, import_controller::run)]
+    vec![
+        Controller::new("image-import", shared, import_controller::run),
+        Controller::new("scheduled-import", shared, scheduled::run),
+    ]
 }
 
 /// How servers on this storage find out which of them acts.

@@ -65,7 +65,7 @@ impl Place {
             quiet_period,
             ..ControllerSettings::default()
         };
-        let shared = Shared::new(&server.context, &settings, metrics).unwrap();
+        let shared = Shared::new(&server.context, &settings, metrics, &Arc::default()).unwrap();
         Self {
             server,
             registry,

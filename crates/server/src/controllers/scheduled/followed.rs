@@ -1,0 +1,282 @@
+//! Which tags of a stream are followed, and what the stream has recorded of them. Pure.
+
+use std::time::Duration;
+
+use imagestream_api::defaults::ImportMode;
+use imagestream_api::reference::ImageReference;
+use imagestream_api::types::{
+    ImageImportSpec, ImageStream, ImageStreamImport, LocalObjectReference, NamedTagEventList, ObjectMeta,
+    TagReference,
+};
+use imagestream_import::check::reference;
+use imagestream_import::{Platform, preferred};
+use jiff::SignedDuration;
+
+/// Annotation of a stream's tag (`spec.tags[].annotations`): how often its source is looked at, such as `5m` or
+/// `2h 30m`, in place of the interval of the server. It may not be less than the server's minimum.
+pub(super) const INTERVAL: &str = "follow.imagestream/interval";
+/// Longest interval that is obeyed.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A tag whose source is looked at on a schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Followed {
+    /// The tag.
+    pub(super) tag: String,
+    /// Where it comes from: by digest, or by a tag.
+    pub(super) reference: ImageReference,
+    /// The same in the form that registries are asked in: of two that are equal one look is enough.
+    pub(super) source: String,
+    pub(super) insecure: bool,
+    /// How often, if the tag says so.
+    pub(super) interval: Option<Duration>,
+    pub(super) mode: ImportMode,
+    /// Which member of a manifest list is wanted.
+    pub(super) platform: Platform,
+    /// What is recorded.
+    pub(super) recorded: Recorded,
+}
+
+/// What a stream says of one tag.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Recorded {
+    /// The newest image; empty if there is none.
+    pub(super) image: String,
+    /// The `reason` of the last import, if that failed.
+    pub(super) failure: Option<String>,
+}
+
+impl Recorded {
+    fn of(history: Option<&NamedTagEventList>) -> Self {
+        let Some(history) = history else {
+            return Self::default();
+        };
+        let failure = history
+            .conditions
+            .iter()
+            .find(|condition| condition.condition_type == "ImportSuccess" && condition.status == "False");
+        Self {
+            image: history
+                .items
+                .first()
+                .map(|newest| newest.image.clone())
+                .unwrap_or_default(),
+            failure: failure.map(|condition| condition.reason.clone()),
+        }
+    }
+}
+
+/// The followed tags of a stream.
+pub(super) fn followed(stream: &ImageStream, default_mode: ImportMode, own: &Platform) -> Vec<Followed> {
+    // Whoever deletes it wants nothing new in it.
+    if stream.metadata.deletion_timestamp.is_some() {
+        return Vec::new();
+    }
+    let tags = stream.spec.tags.iter();
+    tags.filter_map(|(name, tag)| {
+        let history = stream.status.tags.get(name);
+        let reference = source(tag)?;
+        if !reference.id.is_empty() && is_imported(tag, history) {
+            return None;
+        }
+        Some(Followed {
+            tag: name.clone(),
+            source: reference.normalised().ok()?,
+            insecure: tag.import_policy.insecure,
+            interval: interval(tag),
+            mode: ImportMode::parse(&tag.import_policy.import_mode).unwrap_or(default_mode),
+            platform: preferred(Some(stream), name, own)
+                .filter(|_| reference.id.is_empty())
+                .unwrap_or_else(|| own.clone()),
+            recorded: Recorded::of(history),
+            reference,
+        })
+    })
+    .collect()
+}
+
+/// Where a scheduled tag comes from; nothing if it is not scheduled, or never imported.
+fn source(tag: &TagReference) -> Option<ImageReference> {
+    let from = tag.from.as_ref()?;
+    if !tag.import_policy.scheduled || tag.reference || from.kind.as_deref() != Some("DockerImage") {
+        return None;
+    }
+    reference(from.name.as_deref()?)
+}
+
+/// Whether the tag was imported as it is now.
+fn is_imported(tag: &TagReference, history: Option<&NamedTagEventList>) -> bool {
+    let newest = history.and_then(|history| history.items.first());
+    newest.is_some_and(|newest| Some(newest.generation) == tag.generation)
+}
+
+/// What the tag's annotation says, if it can be read.
+fn interval(tag: &TagReference) -> Option<Duration> {
+    let text = tag.annotations.as_ref()?.get(INTERVAL)?;
+    let interval: SignedDuration = text.trim().parse().ok()?;
+    let interval = Duration::try_from(interval)
+        .ok()
+        .filter(|interval| !interval.is_zero())?;
+    Some(interval.min(LONGEST_INTERVAL))
+}
+
+/// The import of some tags of a stream in the state that it was read in: exactly these, as their spec has them.
+pub(super) fn import_of(stream: &ImageStream, tags: &[String]) -> ImageStreamImport {
+    let images = tags.iter().filter_map(|name| {
+        let tag = stream.spec.tags.get(name)?;
+        Some(ImageImportSpec {
+            from: tag.from.clone()?,
+            to: Some(LocalObjectReference { name: name.clone() }),
+            import_policy: tag.import_policy.clone(),
+            reference_policy: tag.reference_policy.clone(),
+            ..ImageImportSpec::default()
+        })
+    });
+    let mut import = ImageStreamImport {
+        metadata: ObjectMeta {
+            name: stream.metadata.name.clone(),
+            namespace: stream.metadata.namespace.clone(),
+            resource_version: stream.metadata.resource_version.clone(),
+            uid: stream.metadata.uid.clone(),
+            ..ObjectMeta::default()
+        },
+        ..ImageStreamImport::default()
+    };
+    import.spec.import = true;
+    import.spec.images = images.collect();
+    import
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+    fn own() -> Platform {
+        "linux/amd64".parse().unwrap()
+    }
+
+    /// A stream with the tag `t`, scheduled unless `tag` says otherwise.
+    #[allow(clippy::needless_pass_by_value, reason = "callers make them in place")]
+    fn stream(tag: Value, history: Value) -> ImageStream {
+        let mut whole = json!({"name": "t", "from": {"kind": "DockerImage", "name": "r.test:5000/a:1"},
+            "generation": 2, "importPolicy": {"scheduled": true}});
+        for (key, value) in tag.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let mut histories = Vec::new();
+        if !history.is_null() {
+            let mut history = history;
+            history["tag"] = json!("t");
+            histories.push(history);
+        }
+        serde_json::from_value(json!({
+            "metadata": {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "7"},
+            "spec": {"tags": [whole]}, "status": {"tags": histories},
+        }))
+        .unwrap()
+    }
+
+    fn of(tag: Value) -> Option<Followed> {
+        followed(&stream(tag, json!(null)), ImportMode::Legacy, &own()).pop()
+    }
+
+    #[test]
+    fn a_tag_is_followed_if_it_is_scheduled_and_imported_from_a_registry() {
+        let plain = of(json!({})).unwrap();
+        assert_eq!(
+            (plain.tag.as_str(), plain.reference.exact().as_str()),
+            ("t", "r.test:5000/a:1")
+        );
+        let of_hub = |name: &str| {
+            of(json!({"from": {"kind": "DockerImage", "name": name}}))
+                .unwrap()
+                .source
+        };
+        assert_eq!(
+            of_hub("busybox"),
+            of_hub("docker.io/library/busybox:latest"),
+            "one place"
+        );
+        for tag in [
+            json!({"importPolicy": {"scheduled": false}}),
+            json!({"reference": true}),
+            json!({"from": null}),
+            json!({"from": {"kind": "ImageStreamTag", "name": "o:t"}}),
+            json!({"from": {"kind": "dockerimage", "name": "a"}}),
+            json!({"from": {"kind": "DockerImage", "name": "not a reference"}}),
+            json!({"from": {"kind": "DockerImage", "name": "*"}}),
+        ] {
+            assert_eq!(of(tag.clone()), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn an_image_by_digest_is_followed_until_it_was_imported() {
+        let tag = json!({"from": {"kind": "DockerImage", "name": format!("r.test/a@{DIGEST}")}});
+        let is_followed = |generation: i64| {
+            let history = json!({"items": [{"image": DIGEST, "generation": generation}]});
+            !followed(&stream(tag.clone(), history), ImportMode::Legacy, &own()).is_empty()
+        };
+        assert!(of(tag.clone()).is_some());
+        assert!(is_followed(1) && !is_followed(2));
+    }
+
+    #[test]
+    fn a_stream_that_is_being_deleted_follows_nothing() {
+        let mut stream = stream(json!({}), json!(null));
+        stream.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2024-01-01T00:00:00Z")).unwrap());
+        assert_eq!(followed(&stream, ImportMode::Legacy, &own()), []);
+    }
+
+    #[test]
+    fn a_tag_may_ask_for_an_interval_of_its_own() {
+        let interval = |text: &str| of(json!({"annotations": {INTERVAL: text}})).unwrap().interval;
+        assert_eq!(interval("90s"), Some(Duration::from_secs(90)));
+        assert_eq!(interval(" 2h 30m"), Some(Duration::from_secs(9000)));
+        for unreadable in ["", "soon", "-5m", "0s", "5"] {
+            assert_eq!(interval(unreadable), None, "{unreadable:?}");
+        }
+        assert_eq!(interval("999999h"), Some(LONGEST_INTERVAL));
+    }
+
+    #[test]
+    fn what_is_recorded_is_the_newest_image_and_the_last_failure() {
+        let history = json!({"items": [{"image": "sha256:b"}, {"image": "sha256:a"}],
+            "conditions": [{"type": "ImportSuccess", "status": "False", "reason": "NotFound"}]});
+        let found = followed(&stream(json!({}), history), ImportMode::Legacy, &own());
+        let expected = Recorded {
+            image: "sha256:b".into(),
+            failure: Some("NotFound".into()),
+        };
+        assert_eq!(found[0].recorded, expected);
+        assert_eq!(of(json!({})).unwrap().recorded, Recorded::default());
+    }
+
+    #[test]
+    fn the_import_is_of_the_tags_as_they_are_in_the_state_that_was_read() {
+        let tag = json!({"importPolicy": {"scheduled": true, "insecure": true, "importMode": "PreserveOriginal"},
+            "referencePolicy": {"type": "Local"}});
+        let import = import_of(&stream(tag, json!(null)), &["t".into(), "gone".into()]);
+        assert_eq!(
+            serde_json::to_value(&import.spec).unwrap(),
+            json!({"import": true, "images": [{
+                "from": {"kind": "DockerImage", "name": "r.test:5000/a:1"}, "to": {"name": "t"},
+                "importPolicy": {"scheduled": true, "insecure": true, "importMode": "PreserveOriginal"},
+                "referencePolicy": {"type": "Local"}}]})
+        );
+        let metadata = import.metadata;
+        assert_eq!(
+            (
+                metadata.name.as_deref(),
+                metadata.uid.as_deref(),
+                metadata.resource_version.as_deref()
+            ),
+            (Some("s"), Some("u"), Some("7"))
+        );
+    }
+}

@@ -1,0 +1,360 @@
+//! The scheduled import controller: looks at the sources of tags with `importPolicy.scheduled`, and imports what moved.
+//!
+//! Streams are listed and watched as the import controller does it. What they follow is folded (`table`): streams that
+//! follow one image with equal credentials cost one look. `plan` decides when each source is looked at, and how hard
+//! each host is asked. A `look` is one `HEAD`; only if that finds something else than is recorded, manifests are read and
+//! imports made, as the controllers' user. Nothing is written when nothing moved.
+
+mod board;
+mod credentials;
+mod followed;
+mod look;
+mod metrics;
+mod plan;
+mod report;
+mod settled;
+mod table;
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{once, select};
+use imagestream_api::reference::ImageReference;
+use imagestream_api::stream::source::StreamKey;
+use imagestream_api::types::{ImageStream, Status};
+use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
+use imagestream_apiserver::errors;
+use imagestream_apiserver::metadata::text;
+use imagestream_apiserver::options::ListOptions;
+use imagestream_apiserver::selectors::field::FieldSelector;
+use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_registry::sources::{PullBy, RegistryRules};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+pub(crate) use self::board::Board;
+pub(crate) use self::metrics::FollowMetrics;
+pub(crate) use self::report::StatusEndpoint;
+
+use self::board::Poke;
+use self::credentials::NamespaceCredentials;
+use self::followed::followed;
+use self::look::{Look, Looked};
+use self::plan::Rules;
+use self::table::SourceId;
+use super::Shared;
+use crate::context::Context;
+use crate::image::policy;
+use crate::image::stream_write::typed;
+
+/// Most looks at one host at once.
+const AT_ONCE_PER_HOST: u32 = 32;
+/// Most looks at once: more than many hosts need that don't answer.
+const AT_ONCE: usize = 2_048;
+/// Time between two readings of the cluster's registry configuration, and of the gauges.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Pause before the streams are listed again after a watch was lost.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Streams that are looked at without letting others do something.
+const BATCH: usize = 64;
+
+/// Follows what streams want to have followed, for as long as it is polled.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
+    let settings = &shared.settings.scheduled;
+    if !settings.enabled {
+        return std::future::pending().await;
+    }
+    let rules = Rules {
+        minimum_interval: settings.minimum_interval,
+        per_minute: settings.checks_per_minute_per_host,
+        at_once: AT_ONCE_PER_HOST,
+    };
+    let (place, mut pokes) = shared.board.begin(rules, settings.interval);
+    let mut controller = Scheduled {
+        credentials: NamespaceCredentials::new(&shared.context),
+        registry_rules: Arc::new(policy::rules(&shared.context).await?),
+        looks: JoinSet::new(),
+        place,
+        shared,
+    };
+    loop {
+        let events = controller.list().await?;
+        controller.follow(events, &mut pokes).await?;
+        sleep(PAUSE).await;
+    }
+}
+
+/// A look that has ended.
+struct Ended {
+    look: (SourceId, u32),
+    host: String,
+    looked: Looked,
+}
+
+/// What the controller hears of.
+enum Event {
+    Stream(WatchEvent),
+    Secret(WatchEvent),
+    /// One of both ends.
+    Over,
+}
+
+/// Why the controller lists again.
+enum Interrupted {
+    WatchLost,
+    RulesChanged,
+}
+
+struct Scheduled {
+    shared: Arc<Shared>,
+    /// What is on the board; gone from there when the controller ends.
+    place: board::Place,
+    credentials: NamespaceCredentials,
+    registry_rules: Arc<RegistryRules>,
+    looks: JoinSet<Ended>,
+}
+
+impl Scheduled {
+    fn context(&self) -> &Context {
+        &self.shared.context
+    }
+
+    /// Reads all streams; returns what happens to them, and to secrets, from then on.
+    async fn list(&mut self) -> Result<impl StreamExt<Item = Event> + Unpin + use<>, Box<Status>> {
+        let from_now_on = ListOptions {
+            send_initial_events: Some(false),
+            ..ListOptions::endless_watch()
+        };
+        let secrets: WatchEvents = self.context().secrets.watch("", from_now_on).await?;
+        self.credentials.forget_all();
+        let streams = Arc::clone(&self.context().streams);
+        let all = (LabelSelector::default(), FieldSelector::default());
+        let (found, revision) = streams.all("", &all.0, &all.1).await?;
+        let mut gone = self.place.lock().table.keys();
+        for (position, encoded) in found.iter().enumerate() {
+            let stream: ImageStream = typed(encoded.to_value()?)?;
+            gone.remove(&StreamKey::of(&stream));
+            self.see(&stream).await?;
+            if position % BATCH == BATCH - 1 {
+                yield_now().await;
+            }
+        }
+        for key in gone {
+            self.place.lock().forget(&key);
+        }
+        let after = ListOptions {
+            resource_version: revision.to_string(),
+            send_initial_events: Some(false),
+            ..ListOptions::endless_watch()
+        };
+        let streams: WatchEvents = streams.watch("", after).await?;
+        let over = || once(async { Event::Over }).boxed();
+        let streams = streams.map(Event::Stream).chain(over());
+        let secrets = secrets.map(Event::Secret).chain(over());
+        Ok(select(streams, secrets))
+    }
+
+    /// Looks at what is due and listens, until everything has to be listed again.
+    async fn follow(
+        &mut self,
+        mut events: impl StreamExt<Item = Event> + Unpin,
+        pokes: &mut tokio::sync::mpsc::Receiver<Poke>,
+    ) -> Result<(), Box<Status>> {
+        let mut refresh = interval(REFRESH);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = self.begin_looks().await?;
+            tokio::select! {
+                event = events.next() => {
+                    let interrupted = match event {
+                        None | Some(Event::Over) => Some(Interrupted::WatchLost),
+                        Some(event) => self.hear(event).await?,
+                    };
+                    if let Some(Interrupted::WatchLost) = interrupted {
+                        return Ok(());
+                    }
+                }
+                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => {
+                    let ended = ended.map_err(errors::internal_error)?;
+                    self.place.lock().ended(ended.look, &ended.host, &ended.looked);
+                }
+                Some(poke) = pokes.recv() => self.place.lock().poke(&poke),
+                _ = refresh.tick() => {
+                    if let Some(Interrupted::RulesChanged) = self.refresh().await? {
+                        return Ok(());
+                    }
+                }
+                () = wait_until(next) => {}
+            }
+        }
+    }
+
+    /// Begins all looks that are due; when there may be more.
+    async fn begin_looks(&mut self) -> Result<Option<Instant>, Box<Status>> {
+        while self.looks.len() < AT_ONCE {
+            let begun = self.place.lock().start();
+            let Some(begun) = begun else {
+                return Ok(self.place.lock().next_start());
+            };
+            self.begin_look(begun).await?;
+        }
+        // The end of one makes room for others.
+        Ok(None)
+    }
+
+    async fn begin_look(&mut self, begun: board::Begun) -> Result<(), Box<Status>> {
+        let board::Begun {
+            look,
+            source,
+            insecure,
+            settled,
+            namespace,
+        } = begun;
+        let Ok(mut reference) = ImageReference::parse(&source) else {
+            // It was made of a reference.
+            return Err(errors::internal_error(format!("{source} is no reference")).into());
+        };
+        if !reference.id.is_empty() {
+            reference.tag.clear();
+        }
+        let credentials = self.credentials.of(&self.shared.context, &namespace).await?;
+        let host = host(&reference, &self.registry_rules);
+        let work = Look {
+            shared: Arc::clone(&self.shared),
+            reference,
+            source,
+            insecure,
+            credentials,
+            rules: Arc::clone(&self.registry_rules),
+            settled,
+        };
+        let (followed, counted) = (self.place.handle(), self.place.handle());
+        self.looks.spawn(async move {
+            let followers = || followed.lock().table.followers(look.0);
+            let may_fetch = || counted.lock().may_fetch(&host);
+            let looked = Box::pin(work.look(followers, may_fetch)).await;
+            Ended { look, host, looked }
+        });
+        Ok(())
+    }
+
+    /// Learns of a change.
+    async fn hear(&mut self, event: Event) -> Result<Option<Interrupted>, Box<Status>> {
+        match event {
+            Event::Stream(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                let stream: ImageStream = typed(object.into_value()?)?;
+                self.see(&stream).await?;
+            }
+            Event::Stream(WatchEvent::Deleted(object)) => {
+                let object = object.into_value()?;
+                let key = StreamKey {
+                    namespace: text(&object, "namespace").to_owned(),
+                    name: text(&object, "name").to_owned(),
+                };
+                self.place.lock().forget(&key);
+            }
+            Event::Secret(
+                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
+            ) => {
+                let namespace = text(&object.into_value()?, "namespace").to_owned();
+                self.secrets_changed(&namespace).await?;
+            }
+            Event::Stream(WatchEvent::Bookmark(_)) | Event::Secret(WatchEvent::Bookmark(_)) | Event::Over => {
+            }
+            Event::Stream(WatchEvent::Error(status)) | Event::Secret(WatchEvent::Error(status)) => {
+                tracing::warn!(
+                    message = status.message,
+                    "the scheduled import controller lost its watch"
+                );
+                return Ok(Some(Interrupted::WatchLost));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Follows what a stream wants to have followed.
+    async fn see(&mut self, stream: &ImageStream) -> Result<(), Box<Status>> {
+        let key = StreamKey::of(stream);
+        let (mode, own) = (self.context().import_mode, self.context().engine.platform());
+        let tags = followed(stream, mode, own);
+        if tags.is_empty() {
+            self.place.lock().forget(&key);
+            return Ok(());
+        }
+        let credentials = self.credentials.of(&self.shared.context, &key.namespace).await?;
+        let rules = &self.registry_rules;
+        let tags: Vec<_> = tags
+            .into_iter()
+            .map(|tag| {
+                let fingerprint = self.credentials.fingerprint(&credentials, &tag.reference, rules);
+                (tag, fingerprint)
+            })
+            .collect();
+        let place = |name: &str| {
+            let host = ImageReference::parse(name).map(|reference| host(&reference, rules));
+            (host.unwrap_or_default(), phase(name))
+        };
+        self.place.lock().set(&key, &tags, place);
+        Ok(())
+    }
+
+    /// Streams of a namespace may share other sources than before.
+    async fn secrets_changed(&mut self, namespace: &str) -> Result<(), Box<Status>> {
+        if !self.credentials.forget(namespace) {
+            return Ok(());
+        }
+        let all = (LabelSelector::default(), FieldSelector::default());
+        let (found, _) = self.context().streams.all(namespace, &all.0, &all.1).await?;
+        for encoded in found {
+            let stream: ImageStream = typed(encoded.to_value()?)?;
+            self.see(&stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the administrator changed something.
+    async fn refresh(&mut self) -> Result<Option<Interrupted>, Box<Status>> {
+        self.place.lock().show();
+        let rules = policy::rules(self.context()).await?;
+        if rules == *self.registry_rules {
+            return Ok(None);
+        }
+        self.registry_rules = Arc::new(rules);
+        Ok(Some(Interrupted::RulesChanged))
+    }
+}
+
+/// The host that is asked first for an image.
+fn host(reference: &ImageReference, rules: &RegistryRules) -> String {
+    let by = match reference.id.is_empty() {
+        true => PullBy::Tag,
+        false => PullBy::Digest,
+    };
+    let candidates = rules.pull_sources(reference, by).candidates;
+    candidates
+        .first()
+        .unwrap_or(reference)
+        .contacted_host()
+        .to_owned()
+}
+
+/// A number that decides at which moment of its interval a source is looked at. Another one in every process would be
+/// as good, but this one makes the moments stay where they are when a server is started again.
+fn phase(name: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
+}
+
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What is remembered of a source between two looks at it, so that one that has not moved costs one request and no
+//! reading of streams. Small: there is one for each source that is followed.
+
+use imagestream_api::digest::Digest;
+use imagestream_import::check::CheckError;
+
+/// Up to what the streams that follow a source have been brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// They have to be looked at.
+    #[default]
+    Nothing,
+    /// All have recorded what the source named then.
+    At {
+        /// The digest of the manifest.
+        named: Fixed,
+        /// The digest of the image that most of them record: a member of the manifest, if that is a list.
+        recorded: Fixed,
+    },
+    /// All say that it can't be read, and why.
+    Failed(FailureKind),
+}
+
+/// A digest in few bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fixed([u8; 32]);
+
+/// Why a source can't be read, as far as it matters to those who follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum FailureKind {
+    /// Its registry is blocked here.
+    Blocked,
+    /// There is none.
+    NotFound,
+    /// The registry refuses.
+    Unauthorized,
+    /// The registry can't be reached, or is broken.
+    Unavailable,
+}
+
+impl Fixed {
+    /// Of any text that names an image; equal texts have equal ones, and others do not.
+    pub(super) fn of(digest: &str) -> Self {
+        // A sha256 fits; another algorithm is so rare that hashing it costs nothing.
+        let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
+        let bytes = hex.and_then(|hex| {
+            let mut bytes = [0; 32];
+            for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+                let digit = |of: u8| char::from(of).to_digit(16);
+                *byte = u8::try_from(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?).ok()?;
+            }
+            Some(bytes)
+        });
+        let hashed = || {
+            use sha2::Digest as _;
+            sha2::Sha256::digest(digest.as_bytes()).into()
+        };
+        Self(bytes.unwrap_or_else(hashed))
+    }
+}
+
+impl From<&Digest> for Fixed {
+    fn from(digest: &Digest) -> Self {
+        Self::of(digest.as_str())
+    }
+}
+
+impl Settled {
+    /// Whether nothing is to be done if the source names this.
+    pub(super) fn is_at(self, digest: &Digest) -> bool {
+        matches!(self, Self::At { named, .. } if named == Fixed::from(digest))
+    }
+
+    /// Whether a tag with this image and without failure is where the others are.
+    pub(super) fn covers(self, image: &str, failure: Option<&str>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::At { named, recorded } => {
+                let image = Fixed::of(image);
+                failure.is_none() && (image == named || image == recorded)
+            }
+            Self::Failed(kind) => failure.is_some_and(|reason| kind.is_recorded_as(reason)),
+        }
+    }
+}
+
+impl FailureKind {
+    /// Of what came of a check; none of a registry that only wants to be left alone.
+    pub(super) fn of(error: &CheckError) -> Option<Self> {
+        match error {
+            CheckError::RateLimited => None,
+            CheckError::Blocked => Some(Self::Blocked),
+            CheckError::NotFound => Some(Self::NotFound),
+            CheckError::Unauthorized(_) => Some(Self::Unauthorized),
+            CheckError::Failed(_) => Some(Self::Unavailable),
+        }
+    }
+
+    /// Whether an import that fails for this may have left this reason in the stream.
+    pub(super) fn is_recorded_as(self, reason: &str) -> bool {
+        match self {
+            Self::Blocked => reason == "Forbidden",
+            // A repository that does not exist is reported as an internal error, and so is what token services say.
+            Self::NotFound => matches!(reason, "NotFound" | "InternalError"),
+            Self::Unauthorized => matches!(reason, "Unauthorized" | "InternalError"),
+            Self::Unavailable => reason == "InternalError",
+        }
+    }
+
+    /// In a word, for those who count.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::NotFound => "not_found",
+            Self::Unauthorized => "unauthorized",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_told_apart_whatever_their_algorithm() {
+        let texts = [
+            format!("sha256:{}", "0".repeat(64)),
+            format!("sha256:{}1", "0".repeat(63)),
+            format!("sha512:{}", "0".repeat(128)),
+            format!("sha512:{}1", "0".repeat(127)),
+            "not a digest".to_owned(),
+            String::new(),
+        ];
+        for (i, one) in texts.iter().enumerate() {
+            for (j, other) in texts.iter().enumerate() {
+                assert_eq!(Fixed::of(one) == Fixed::of(other), i == j, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_is_covered_if_it_is_where_the_others_are() {
+        let (list, member, other) = ("sha256:l", "sha256:m", "sha256:o");
+        let at = Settled::At {
+            named: Fixed::of(list),
+            recorded: Fixed::of(member),
+        };
+        let failed = Settled::Failed(FailureKind::NotFound);
+        for (settled, image, failure, is_covered) in [
+            (at, member, None, true),
+            (at, list, None, true),
+            (at, other, None, false),
+            (at, "", None, false),
+            (at, member, Some("NotFound"), false),
+            (failed, "", Some("NotFound"), true),
+            (failed, member, Some("Unauthorized"), false),
+            (failed, member, None, false),
+            (Settled::Nothing, member, None, false),
+        ] {
+            assert_eq!(
+                settled.covers(image, failure),
+                is_covered,
+                "{settled:?} {image} {failure:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_source_is_small() {
+        assert!(size_of::<Settled>() <= 72, "{}", size_of::<Settled>());
+    }
+}

@@ -1,0 +1,472 @@
+use imagestream_apiserver::paths::{PathEndpoint, PathRequest};
+use imagestream_testkit::auth::Auth;
+use imagestream_testkit::content::Content;
+use imagestream_testkit::image::Image;
+use imagestream_testkit::rate_limit::RateLimit;
+use imagestream_testkit::registry::TestRegistry;
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::ImportMetrics;
+use super::board::State;
+use super::*;
+use crate::image::testing::TestServer;
+use crate::settings::{ControllerSettings, ScheduledSettings};
+
+/// Longest wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Often.
+const OFTEN: Duration = Duration::from_millis(200);
+/// As good as never.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// A server with namespace `n`.
+struct Place {
+    server: TestServer,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    async fn looking(interval: Duration) -> Self {
+        let server = TestServer::start().await;
+        let namespace = json!({"metadata": {"name": "n"}, "status": {"phase": "Active"}});
+        server.store(&server.context.namespaces, namespace).await;
+        let settings = ControllerSettings {
+            scheduled: ScheduledSettings {
+                interval,
+                minimum_interval: Duration::from_millis(1),
+                checks_per_minute_per_host: 1_000_000,
+                ..ScheduledSettings::default()
+            },
+            ..ControllerSettings::default()
+        };
+        let metrics = ImportMetrics::register(&prometheus::Registry::new()).unwrap();
+        let shared = Shared::new(&server.context, &settings, metrics, &Arc::default()).unwrap();
+        Self { server, shared }
+    }
+
+    fn control(&self) -> AbortOnDropHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let ended = run(shared).await;
+            assert!(ended.is_ok(), "{ended:?}");
+        }))
+    }
+
+    /// Imports as a client does it, with a schedule.
+    async fn import(&self, stream: &str, tags: &[(&str, &str)], mode: &str) -> Value {
+        let images: Vec<Value> = tags
+            .iter()
+            .map(|(tag, from)| {
+                json!({"from": {"kind": "DockerImage", "name": from}, "to": {"name": tag},
+                       "importPolicy": {"insecure": true, "scheduled": true, "importMode": mode}})
+            })
+            .collect();
+        let import = json!({"kind": "ImageStreamImport", "apiVersion": "image.openshift.io/v1",
+            "metadata": {"name": stream}, "spec": {"import": true, "images": images}});
+        self.server
+            .post("admin", "imagestreamimports", &import, 201)
+            .await
+    }
+
+    async fn stream(&self, name: &str) -> Value {
+        let (code, stream) = self.server.get(&format!("imagestreams/{name}")).await;
+        assert_eq!(code, 200, "{stream}");
+        stream
+    }
+
+    /// The stream, as soon as it is as it must be.
+    async fn until(&self, name: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let stream = self.stream(name).await;
+            if is_right(&stream) {
+                return stream;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{stream}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for a state of the controller.
+    async fn until_known<T>(&self, what: impl Fn(&State) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            let state = self.shared.board.state();
+            if let Some(found) = state.and_then(|state| what(&state.lock())) {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not happen");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the status says at a path and query.
+    async fn status(&self, target: &str) -> Result<Value, Box<Status>> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = format!("/imagestream/v1/status{path}");
+        let user = imagestream_apiserver::authn::UserInfo::default();
+        let info = imagestream_apiserver::request_info::RequestInfo::new("GET", &path, query);
+        let now = jiff::Timestamp::now();
+        let request = imagestream_apiserver::endpoint::Request::new(
+            info,
+            user,
+            query.to_owned(),
+            now,
+            Instant::now() + PATIENCE,
+        );
+        let endpoint = StatusEndpoint::new(&self.server.context, &self.shared.board);
+        let answer = endpoint.answer(PathRequest {
+            request: Arc::new(request),
+            method: http::Method::GET,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        });
+        Ok(serde_json::from_slice(&answer.await?.body).unwrap())
+    }
+
+    /// Waits for this many looks that end from now on.
+    async fn looks(&self, looks: u64) {
+        let count = |state: &State| state.looks;
+        let before = self.until_known(|state| Some(count(state))).await;
+        self.until_known(|state| (count(state) >= before + looks).then_some(()))
+            .await;
+    }
+}
+
+fn newest(stream: &Value) -> &str {
+    stream["status"]["tags"][0]["items"][0]["image"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+fn failure(stream: &Value) -> &Value {
+    &stream["status"]["tags"][0]["conditions"][0]["reason"]
+}
+
+fn version(stream: &Value) -> &Value {
+    &stream["metadata"]["resourceVersion"]
+}
+
+fn app(name: &str) -> Content {
+    Content::new().image("team/app", "v1", Image::new().distinct(name))
+}
+
+fn gets(registry: &TestRegistry) -> Vec<String> {
+    let lines = registry.request_lines().into_iter();
+    lines.filter(|line| line.starts_with("GET")).collect()
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_is_imported_and_one_that_does_not_is_left_alone() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let before = place.stream("s").await;
+    registry.clear_requests();
+    let _running = place.control();
+    place.looks(3).await;
+    assert_eq!(
+        version(&place.stream("s").await),
+        version(&before),
+        "nothing is written"
+    );
+    assert_eq!(gets(&registry), Vec::<String>::new(), "nothing is read");
+    registry.set_content(app("new"));
+    let moved = registry.content().digest("team/app", "v1");
+    let after = place.until("s", |stream| newest(stream) == moved).await;
+    assert_eq!(after["status"]["tags"][0]["items"].as_array().unwrap().len(), 2);
+    let policy = &after["spec"]["tags"][0]["importPolicy"];
+    assert_eq!(
+        policy,
+        &json!({"insecure": true, "scheduled": true, "importMode": "Legacy"})
+    );
+    place.looks(2).await;
+    let settled = place.stream("s").await;
+    place.looks(3).await;
+    assert_eq!(version(&place.stream("s").await), version(&settled));
+}
+
+#[tokio::test]
+async fn fifty_streams_of_one_tag_cost_one_request_and_all_follow_it() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    let streams: Vec<String> = (0..50).map(|number| format!("s{number}")).collect();
+    for stream in &streams {
+        place.import(stream, &[("t", &name)], "Legacy").await;
+    }
+    registry.clear_requests();
+    let _running = place.control();
+    place
+        .until_known(|state| (state.table.tags() == 50).then_some(()))
+        .await;
+    place.looks(3).await;
+    let (requests, looks) = place
+        .until_known(|state| Some((registry.request_count(), state.looks)))
+        .await;
+    let requests = u64::try_from(requests).unwrap();
+    // One may be under way.
+    assert!(
+        (looks..=looks + 1).contains(&requests),
+        "{requests} requests for {looks} looks"
+    );
+    registry.set_content(app("new"));
+    let moved = registry.content().digest("team/app", "v1");
+    registry.clear_requests();
+    for stream in &streams {
+        place.until(stream, |stream| newest(stream) == moved).await;
+    }
+    let gets = gets(&registry);
+    assert_eq!(gets.len(), 2, "one manifest and its configuration: {gets:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_allows_no_reading_fails_nothing_and_is_read_when_it_does() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let limit = RateLimit::new(0, Duration::from_secs(2)).free_heads();
+    registry.set_rate_limit(limit.only("/v2/*/manifests/*"));
+    let before = place.stream("s").await;
+    let _running = place.control();
+    registry.set_content(app("new"));
+    place
+        .until_known(|state| {
+            state
+                .plan
+                .hosts()
+                .any(|host| host.throttled(state.now()).is_some())
+                .then_some(())
+        })
+        .await;
+    place.looks(3).await;
+    assert_eq!(
+        version(&place.stream("s").await),
+        version(&before),
+        "no failure is recorded"
+    );
+    registry.set_rate_limit(None);
+    let moved = registry.content().digest("team/app", "v1");
+    let after = place.until("s", |stream| newest(stream) == moved).await;
+    assert_eq!(failure(&after), &Value::Null);
+}
+
+#[tokio::test]
+async fn an_outage_is_recorded_once_and_over_when_the_registry_is_back() {
+    let registry = TestRegistry::start(app("old"));
+    let port: u16 = registry.host().rsplit(':').next().unwrap().parse().unwrap();
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let _running = place.control();
+    place.looks(1).await;
+    drop(registry);
+    let failed = place.until("s", |stream| !failure(stream).is_null()).await;
+    assert_eq!(failure(&failed), "InternalError");
+    place.looks(2).await;
+    let failed = place.stream("s").await;
+    place.looks(2).await;
+    assert_eq!(version(&place.stream("s").await), version(&failed), "said once");
+    let registry = TestRegistry::builder(app("new")).port(port).start();
+    let moved = registry.content().digest("team/app", "v1");
+    let recovered = place.until("s", |stream| newest(stream) == moved).await;
+    assert_eq!(failure(&recovered), &Value::Null);
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_is_said_once_and_followed_on() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    registry.set_content(Content::new().repository("team/app"));
+    let _running = place.control();
+    let gone = place.until("s", |stream| failure(stream) == "NotFound").await;
+    assert_ne!(newest(&gone), "", "its history stays");
+    place.looks(2).await;
+    let gone = place.stream("s").await;
+    place.looks(2).await;
+    assert_eq!(version(&place.stream("s").await), version(&gone));
+    registry.set_content(app("old"));
+    place.until("s", |stream| failure(stream).is_null()).await;
+}
+
+#[tokio::test]
+async fn after_a_start_a_list_costs_one_reading_and_no_write_to_be_known_again() {
+    let platforms = [("linux/arm64", "arm"), ("linux/amd64", "amd")];
+    let members =
+        platforms.map(|(platform, name)| (platform, Image::new().distinct(name).platform(platform)));
+    let registry = TestRegistry::start(Content::new().index("team/app", "v1", members, false));
+    let importing = Place::looking(NEVER).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    importing.import("s", &[("t", &name)], "Legacy").await;
+    let stream = importing.stream("s").await;
+    assert_eq!(
+        newest(&stream),
+        registry.content().member_digests("team/app", "v1")[1]
+    );
+    // A server that has fetched nothing yet finds the stream as the other left it.
+    let place = Place::looking(OFTEN).await;
+    let mut stored = stream;
+    stored["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
+    place.server.store(&place.server.context.streams, stored).await;
+    let before = place.stream("s").await;
+    registry.clear_requests();
+    let _running = place.control();
+    place.looks(4).await;
+    assert_eq!(gets(&registry), ["GET /v2/team/app/manifests/v1"]);
+    assert_eq!(version(&place.stream("s").await), version(&before));
+}
+
+#[tokio::test]
+async fn who_hears_of_a_push_has_its_followers_look_at_once() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(NEVER).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    assert!(!place.shared.board.poke(&name), "nobody listens yet");
+    let _running = place.control();
+    place
+        .until_known(|state| (state.table.tags() == 1).then_some(()))
+        .await;
+    registry.set_content(app("new"));
+    let other = format!("{}/team/app:v2", registry.host());
+    assert!(place.shared.board.poke(&other) && place.shared.board.poke(&name));
+    assert!(!place.shared.board.poke("not a reference"));
+    let moved = registry.content().digest("team/app", "v1");
+    place.until("s", |stream| newest(stream) == moved).await;
+}
+
+#[tokio::test]
+async fn streams_stop_sharing_when_the_secrets_of_one_change_and_those_see_what_they_may() {
+    let registry = TestRegistry::start(app("old"));
+    registry.set_auth(Auth::bearer_for_everyone());
+    let place = Place::looking(OFTEN).await;
+    let namespace = json!({"metadata": {"name": "m"}, "status": {"phase": "Active"}});
+    place
+        .server
+        .store(&place.server.context.namespaces, namespace)
+        .await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let mut foreign = place.stream("s").await;
+    foreign["metadata"]["namespace"] = json!("m");
+    foreign["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("resourceVersion");
+    place.server.store(&place.server.context.streams, foreign).await;
+    let _running = place.control();
+    let sources = |wanted: usize| {
+        place.until_known(move |state| {
+            let table = &state.table;
+            (table.tags() == 2 && table.source_count() == wanted).then_some(())
+        })
+    };
+    sources(1).await;
+    let document = json!({"auths": {registry.host(): {"username": "ann", "password": "p"}}}).to_string();
+    let secret = json!({"metadata": {"name": "pull", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": k8s_openapi::ByteString(document.into_bytes())}});
+    place.server.store(&place.server.context.secrets, secret).await;
+    sources(2).await;
+    registry.set_auth(Auth::bearer("ann", "p"));
+    registry.set_content(app("new"));
+    let moved = registry.content().digest("team/app", "v1");
+    place.until("s", |stream| newest(stream) == moved).await;
+    let foreign = place.server.context.streams.get("m", "s").await.unwrap().unwrap();
+    assert_ne!(
+        newest(&foreign.object),
+        moved,
+        "who may not see it has not got it"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_longer_scheduled_or_no_longer_there_is_not_followed() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    for stream in ["s", "gone"] {
+        place.import(stream, &[("t", &name)], "Legacy").await;
+    }
+    let _running = place.control();
+    let tags = |wanted: usize| place.until_known(move |state| (state.table.tags() == wanted).then_some(()));
+    tags(2).await;
+    let target = |name: &str| format!("/apis/image.openshift.io/v1/namespaces/n/imagestreams/{name}");
+    let (code, _) = place.server.send("admin", "DELETE", &target("gone"), None).await;
+    assert_eq!(code, 200);
+    tags(1).await;
+    let mut spec = place.stream("s").await["spec"].clone();
+    spec["tags"][0]["importPolicy"]["scheduled"] = json!(false);
+    let (code, body) = place
+        .server
+        .send("admin", "PATCH", &target("s"), Some(&json!({"spec": spec})))
+        .await;
+    assert_eq!(code, 200, "{body}");
+    tags(0).await;
+    place
+        .until_known(|state| (state.table.source_count() == 0).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn the_status_tells_what_is_followed_by_host_and_by_stream_page_by_page() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    assert_eq!(place.status("").await.unwrap()["leader"]["isThisServer"], false);
+    assert_eq!(place.status("/hosts").await.unwrap()["items"], json!([]));
+    let name = format!("{}/team/app:v1", registry.host());
+    for stream in ["a", "b", "c"] {
+        place.import(stream, &[("t", &name)], "Legacy").await;
+    }
+    let _running = place.control();
+    place
+        .until_known(|state| (state.table.tags() == 3).then_some(()))
+        .await;
+    place.looks(1).await;
+    let overview = place.status("").await.unwrap();
+    let figures = ["streams", "tags", "sources", "hosts", "throttledHosts"].map(|field| &overview[field]);
+    assert_eq!(figures, [3, 3, 1, 1, 0]);
+    assert_eq!(overview["leader"], json!({"isThisServer": true, "holder": null}));
+    let hosts = place.status("/hosts").await.unwrap();
+    let host = &hosts["items"][0];
+    assert_eq!(
+        (&host["host"], &host["tags"]),
+        (&json!(registry.host()), &json!(3))
+    );
+    assert!(host["checksPerMinute"].as_u64() >= Some(1), "{host}");
+    let first = place.status("/streams?namespace=n&limit=2").await.unwrap();
+    let names = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&first), ["a", "b"]);
+    let stream = &first["items"][0];
+    for field in ["lastCheck", "nextCheck", "lastChange"] {
+        assert!(stream[field].is_string(), "{field}: {stream}");
+    }
+    let next = first["continue"].as_str().unwrap();
+    let second = place
+        .status(&format!("/streams?limit=2&continue={next}"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (names(&second), &second["continue"]),
+        (vec!["c".to_owned()], &json!(""))
+    );
+    assert_eq!(
+        names(&place.status("/streams?namespace=m").await.unwrap()),
+        Vec::<String>::new()
+    );
+    let code = |refused: Result<Value, Box<Status>>| refused.unwrap_err().code;
+    assert_eq!(code(place.status("/others").await), Some(404));
+    assert_eq!(code(place.status("/streams?continue=x").await), Some(400));
+}
