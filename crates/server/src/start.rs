@@ -35,6 +35,7 @@ use crate::controllers::{self, Controller, Election, ImportMetrics, Shared};
 use crate::core::seal::SealError;
 use crate::data_dir::DataDir;
 use crate::image;
+use crate::notifications;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
 use crate::surroundings::Surroundings;
@@ -160,13 +161,18 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     endpoints.append(&mut surroundings.endpoints);
     let board = Arc::<Board>::default();
     let status: Arc<dyn PathEndpoint> = Arc::new(StatusEndpoint::new(&context, &board));
+    let mut paths = vec![status];
+    let mut tasks = surroundings.tasks;
+    if let Some((endpoint, task)) = notifications::endpoint(&settings.receivers, &context).await? {
+        paths.push(endpoint);
+        tasks.push(task);
+    }
     let dispatcher = Arc::new(Dispatcher {
-        api: Api::new(endpoints).with_paths(vec![status]),
+        api: Api::new(endpoints).with_paths(paths),
         admission: surroundings.admission,
     });
     let service = service(&settings, &context, dispatcher)?;
     let controllers = controllers(&settings, &context, &service, &board)?;
-    let mut tasks = surroundings.tasks;
     tasks.push(Box::pin(garbage::collect(kinds)));
 
     let pki = pki
