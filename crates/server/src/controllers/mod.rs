@@ -8,11 +8,8 @@ mod import_controller;
 mod importer;
 pub(crate) mod lease;
 mod metrics;
-#[allow(
-    dead_code,
-    reason = "the schedule says when a stream's rules are due; until it does, nothing calls this"
-)]
-pub(crate) mod rules;
+mod notified;
+mod rules;
 pub(crate) mod scheduled;
 mod supervisor;
 
@@ -37,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) importer: Importer,
     /// What is followed on a schedule, and how that goes.
     pub(crate) board: Arc<scheduled::Board>,
+    /// Repositories whose rules are to be followed soon.
+    pub(crate) rule_pokes: rules::Pokes,
 }
 
 impl Shared {
@@ -56,6 +55,7 @@ impl Shared {
             settings: settings.clone(),
             importer: Importer::new(context, metrics),
             board: Arc::clone(board),
+            rule_pokes: rules::Pokes::default(),
         }))
     }
 }
@@ -65,6 +65,8 @@ pub(crate) fn controllers(shared: &Arc<Shared>) -> Vec<Controller> {
     vec![
         Controller::new("image-import", shared, import_controller::run),
         Controller::new("scheduled-import", shared, scheduled::run),
+        Controller::new("follow-rules", shared, rules::run),
+        Controller::new("notifications", shared, notified::run),
     ]
 }
 

@@ -120,7 +120,7 @@ impl Registry {
 /// A tag of a registry, with everything that defaults add; nothing if the host is none.
 fn tag_at(host: &str, repository: &str, tag: &str) -> Option<ImageReference> {
     let reference = ImageReference::parse(&format!("{host}/{repository}:{tag}")).ok()?;
-    if reference.registry != host || reference.id != "" {
+    if reference.registry != host || !reference.id.is_empty() {
         return None;
     }
     let mut reference = reference.defaulted();

@@ -138,10 +138,6 @@ impl Board {
 
     /// Something was pushed to a tag: `name` is a reference in any form. Whoever follows it looks at it soon. Whether
     /// anybody can: otherwise the server that runs the controllers finds out by itself, later.
-    #[allow(
-        dead_code,
-        reason = "for those who hear of pushes; until there are any, nobody calls this"
-    )]
     pub(crate) fn poke(&self, name: &str) -> bool {
         let Some(reference) = imagestream_import::check::reference(name) else {
             return false;
@@ -154,6 +150,11 @@ impl Board {
         running
             .as_ref()
             .is_some_and(|running| running.pokes.try_send(Poke { source }).is_ok())
+    }
+
+    /// Whether pokes are taken.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running().is_some()
     }
 
     /// What is known, if this server runs the controllers.

@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::time::Instant;
 
-use super::importer::user;
 use crate::context::Context;
+use crate::controllers::importer::user;
 use crate::image::policy;
 use crate::image::stream_secrets::{keychain, pull_secrets};
 use crate::image::stream_write::{commit, prepare, read};
@@ -32,13 +32,13 @@ const ATTEMPTS: usize = 10;
 
 /// What became of the rules of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Followed {
+pub(super) struct Followed {
     /// How many repositories were listed.
-    pub(crate) listed: usize,
+    pub(super) listed: usize,
     /// The rules that could not be followed; why stands in the stream.
-    pub(crate) failed: Vec<String>,
+    pub(super) failed: Vec<String>,
     /// Whether the stream was changed.
-    pub(crate) is_changed: bool,
+    pub(super) is_changed: bool,
 }
 
 /// What came of listing the repository of a rule.
@@ -55,7 +55,7 @@ struct Listed {
 ///
 /// # Errors
 /// 409 if others keep writing the stream; those of the store.
-pub(crate) async fn apply_rules(
+pub(super) async fn apply_rules(
     context: &Arc<Context>,
     key: &StreamKey,
     is_due: impl Fn(&Rule) -> bool + Send,

@@ -1,0 +1,225 @@
+//! The rules controller: follows the rules by which streams want the tags of repositories.
+//!
+//! Streams are listed and watched as the import controller does it. `schedule` decides when each rule is due: at once when
+//! it is new or changed, when something was pushed to its repository, and else once in its interval. `apply` lists the
+//! repository and edits the stream; the import controller imports the tags that are new.
+
+mod apply;
+mod schedule;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use imagestream_api::reference::ImageReference;
+use imagestream_api::stream::source::StreamKey;
+use imagestream_api::types::ImageStream;
+use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
+use imagestream_apiserver::errors;
+use imagestream_apiserver::metadata::text;
+use imagestream_apiserver::options::ListOptions;
+use imagestream_apiserver::selectors::field::FieldSelector;
+use imagestream_apiserver::selectors::label::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::apply::{Followed, apply_rules};
+use self::schedule::{Due, Pace, Schedule, Seen};
+use super::Shared;
+use crate::image::stream_write::typed;
+
+/// Most streams whose rules are followed at once.
+const WORKERS: usize = 16;
+/// Pause before the streams are listed again after a watch was lost.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Streams that are looked at without letting others do something.
+const BATCH: usize = 64;
+/// Most repositories that wait for the controller to hear that something was pushed to them; the others have to wait
+/// until they are due.
+const MAX_POKES: usize = 10_000;
+
+/// Repositories that something was pushed to.
+#[derive(Default)]
+pub(crate) struct Pokes {
+    repositories: Mutex<BTreeSet<String>>,
+    wake: Notify,
+}
+
+impl Pokes {
+    /// Something was pushed to the repository of this tag: rules that name it are followed soon.
+    pub(crate) fn poke(&self, tag: &ImageReference) {
+        let mut repositories = self.lock();
+        if repositories.len() < MAX_POKES {
+            repositories.insert(schedule::repository(tag));
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for some.
+    async fn take(&self) -> BTreeSet<String> {
+        loop {
+            let taken = std::mem::take(&mut *self.lock());
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // A set of strings is never half-changed.
+        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the rules of streams for as long as it is polled.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
+    let settings = &shared.settings.scheduled;
+    if !settings.enabled {
+        return std::future::pending().await;
+    }
+    let pace = Pace {
+        interval: settings.interval,
+        minimum_interval: settings.minimum_interval,
+    };
+    let mut controller = Rules {
+        schedule: Schedule::new(pace),
+        workers: JoinSet::new(),
+        shared,
+    };
+    loop {
+        let events = controller.list().await?;
+        controller.follow(events).await?;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Rules that were followed.
+struct Ended {
+    due: Due,
+    outcome: Result<Followed, Box<Status>>,
+}
+
+struct Rules {
+    shared: Arc<Shared>,
+    schedule: Schedule,
+    workers: JoinSet<Ended>,
+}
+
+impl Rules {
+    /// Looks at all streams; returns what happens to them from then on.
+    async fn list(&mut self) -> Result<WatchEvents, Box<Status>> {
+        let streams = Arc::clone(&self.shared.context.streams);
+        let (found, revision) = streams
+            .all("", &LabelSelector::default(), &FieldSelector::default())
+            .await?;
+        let mut are_there = BTreeSet::new();
+        for (position, encoded) in found.iter().enumerate() {
+            match encoded.to_value().and_then(typed::<ImageStream>) {
+                Ok(stream) => {
+                    let key = StreamKey::of(&stream);
+                    self.schedule.see(&key, &stream, Seen::Listed, Instant::now());
+                    are_there.insert(key);
+                }
+                Err(status) => tracing::error!(message = status.message, "a stored stream can't be read"),
+            }
+            if position % BATCH == BATCH - 1 {
+                yield_now().await;
+            }
+        }
+        self.schedule.retain(&are_there);
+        let after = ListOptions {
+            resource_version: revision.to_string(),
+            send_initial_events: Some(false),
+            ..ListOptions::endless_watch()
+        };
+        streams.watch("", after).await
+    }
+
+    /// Follows what is due and listens, until the watch is lost.
+    async fn follow(&mut self, mut events: WatchEvents) -> Result<(), Box<Status>> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            while self.workers.len() < WORKERS
+                && let Some(due) = self.schedule.start(Instant::now())
+            {
+                self.begin(due);
+            }
+            let next = self.schedule.next_due().filter(|_| self.workers.len() < WORKERS);
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                        match object.into_value().and_then(typed::<ImageStream>) {
+                            Ok(stream) => {
+                                let key = StreamKey::of(&stream);
+                                self.schedule.see(&key, &stream, Seen::Changed, Instant::now());
+                            }
+                            Err(status) => tracing::error!(message = status.message, "a stream can't be read"),
+                        }
+                    }
+                    Some(WatchEvent::Deleted(object)) => {
+                        let object = object.into_value()?;
+                        self.schedule.forget(&StreamKey {
+                            namespace: text(&object, "namespace").to_owned(),
+                            name: text(&object, "name").to_owned(),
+                        });
+                    }
+                    Some(WatchEvent::Bookmark(_)) => {}
+                    Some(WatchEvent::Error(status)) => {
+                        tracing::warn!(message = status.message, "the rules controller lost its watch");
+                        return Ok(());
+                    }
+                    None => return Ok(()),
+                },
+                Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => {
+                    self.end(ended.map_err(errors::internal_error)?);
+                }
+                repositories = shared.rule_pokes.take() => {
+                    for repository in repositories {
+                        self.schedule.poke(&repository, Instant::now());
+                    }
+                }
+                () = wait_until(next) => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, due: Due) {
+        let shared = Arc::clone(&self.shared);
+        self.workers.spawn(async move {
+            let is_due = |rule: &str| due.rules.contains(rule);
+            let outcome = Box::pin(apply_rules(&shared.context, &due.key, |rule| is_due(&rule.name))).await;
+            Ended { due, outcome }
+        });
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let Ended { due, outcome } = ended;
+        let StreamKey { namespace, name } = &due.key;
+        match &outcome {
+            Ok(followed) => tracing::debug!(namespace, name, ?followed, "followed the rules of a stream"),
+            Err(status) => {
+                tracing::warn!(
+                    namespace,
+                    name,
+                    message = status.message,
+                    "could not follow the rules of a stream"
+                );
+            }
+        }
+        self.schedule.ended(&due, outcome.is_ok(), Instant::now());
+    }
+}
+
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
