@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(names("q.test/a:1"), ["q.test/a:1"]);
         assert_eq!(
             names("docker.io/library/nginx:1"),
-            ["docker.io/library/nginx:1", "registry-1.docker.io/library/nginx:1"]
+            [
+                "docker.io/library/nginx:1",
+                "registry-1.docker.io/library/nginx:1"
+            ]
         );
     }
 }
