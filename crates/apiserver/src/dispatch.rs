@@ -22,6 +22,7 @@ use crate::negotiation::{
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
 use crate::paths::PathRequest;
 use crate::protobuf;
+use crate::request_info::RequestInfo;
 use crate::respond::{self, ResponseBody};
 
 mod apply;
@@ -83,6 +84,21 @@ impl Dispatcher {
                     .find_path(&request.info.path)
                     .is_some_and(|endpoint| endpoint.is_long_running()))
             || route::find(&self.api, &request.info).is_ok_and(|endpoint| endpoint.is_long_running())
+    }
+
+    /// The namespace whose roles decide about a request; empty if only those of the cluster do.
+    #[must_use]
+    pub fn scope<'a>(&self, info: &'a RequestInfo) -> &'a str {
+        let names_namespaces = info.namespace.is_empty()
+            && self
+                .api
+                .find(&info.group, &info.version, &info.resource, &info.subresource)
+                .is_some_and(|endpoint| endpoint.names_namespaces());
+        if names_namespaces {
+            &info.name
+        } else {
+            &info.namespace
+        }
     }
 
     /// What is no resource: what there is, and how it looks.

@@ -182,6 +182,11 @@ pub trait Endpoint: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether its objects are namespaces by another name. Who may do what to one is then decided by the roles in it.
+    fn names_namespaces(&self) -> bool {
+        false
+    }
+
     /// Whether an answer may take as long as it takes (the general request timeout does not count).
     fn is_long_running(&self) -> bool {
         false

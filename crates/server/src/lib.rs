@@ -14,10 +14,12 @@ pub mod image;
 pub mod notifications;
 mod open;
 mod plain;
+mod project;
 pub mod rbac;
 pub mod schema;
 pub mod settings;
 mod start;
 pub mod surroundings;
+mod users;
 
 pub use start::{Server, StartError, start};

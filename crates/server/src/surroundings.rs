@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use crate::admission::Standalone;
 use crate::context::Context;
 use crate::core::quota::Quotas;
-use crate::{config, core, custom_resources, rbac};
+use crate::{config, core, custom_resources, project, rbac, users};
 
 /// What [`start`](crate::start) puts beside the endpoints of images.
 pub struct Surroundings {
@@ -35,6 +35,8 @@ impl Surroundings {
         let mut endpoints = core::endpoints(context, &quotas);
         endpoints.extend(config::endpoints(context));
         endpoints.push(custom_resources::endpoint());
+        endpoints.extend(project::endpoints(context, &core::namespaces::endpoint(context)));
+        endpoints.push(users::endpoint());
         let rbac = rbac::prepare(context).await?;
         endpoints.extend(rbac.endpoints);
         let mut tasks = core::tasks(context, &quotas);

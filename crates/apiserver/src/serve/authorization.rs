@@ -17,11 +17,13 @@ pub(super) struct Refused {
 
 /// Whether the user may make the request; what allows it.
 ///
-/// Health is everyone's: who probes has no account.
+/// Health is everyone's: who probes has no account. The roles that count are those of the cluster and of the namespace
+/// `scope`, if that is not empty.
 pub(super) fn check(
     authorizer: &Authorizer,
     user: &UserInfo,
     info: &RequestInfo,
+    scope: &str,
 ) -> Result<Decision, Refused> {
     if !info.is_resource && OPEN_PATHS.contains(&info.path.as_str()) {
         return Ok(Decision {
@@ -34,7 +36,7 @@ pub(super) fn check(
             group: &info.group,
             resource: &info.resource,
             subresource: &info.subresource,
-            namespace: &info.namespace,
+            namespace: scope,
             name: &info.name,
         }
     } else {
@@ -97,7 +99,9 @@ mod tests {
     fn refused(method: &str, path: &str) -> serde_json::Value {
         let user = UserInfo::anonymous();
         let info = RequestInfo::new(method, path, "");
-        let refused = check(&Authorizer::default(), &user, &info).err().unwrap();
+        let refused = check(&Authorizer::default(), &user, &info, &info.namespace)
+            .err()
+            .unwrap();
         serde_json::to_value(&*refused.status).unwrap()
     }
 
@@ -124,7 +128,7 @@ mod tests {
         let user = UserInfo::anonymous();
         let allowed = |path| {
             let info = RequestInfo::new("GET", path, "verbose");
-            check(&Authorizer::default(), &user, &info).is_ok()
+            check(&Authorizer::default(), &user, &info, &info.namespace).is_ok()
         };
         for path in OPEN_PATHS {
             assert!(allowed(path), "{path}");

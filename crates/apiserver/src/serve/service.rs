@@ -277,7 +277,7 @@ impl ApiService {
             exchange.impersonated(&wanted.user);
             user = wanted.user;
         }
-        let decision = authorization::check(&self.authorizer, &user, info)
+        let decision = authorization::check(&self.authorizer, &user, info, self.dispatcher.scope(info))
             .map_err(|refused| Self::forbidden(exchange, refused))?;
         exchange.decided(&decision);
         Ok(user)

@@ -98,14 +98,19 @@ impl Form for NamespaceForm {
     }
 }
 
-/// The endpoints of namespaces, their status and their finalizers.
-pub(super) fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {
-    let objects = || Arc::clone(&context.namespaces);
+/// The endpoint of namespaces themselves.
+pub(crate) fn endpoint(context: &Arc<Context>) -> Arc<dyn Endpoint> {
     let namespaces = Namespaces {
         context: Arc::clone(context),
     };
+    Arc::new(Stored::new(Arc::clone(&context.namespaces), Arc::new(namespaces)))
+}
+
+/// The endpoints of namespaces, their status and their finalizers.
+pub(super) fn endpoints(context: &Arc<Context>) -> Vec<Arc<dyn Endpoint>> {
+    let objects = || Arc::clone(&context.namespaces);
     vec![
-        Arc::new(Stored::new(objects(), Arc::new(namespaces))),
+        endpoint(context),
         Arc::new(Stored::part(
             objects(),
             Arc::new(Part::Status),

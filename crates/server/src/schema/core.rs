@@ -52,7 +52,8 @@ pub static LOCAL_OBJECT_REFERENCE: Object = Object::new(
 
 static FINALIZERS: List = List::of(Schema::Text("v1.FinalizerName"));
 
-static NAMESPACE_SPEC: Object = Object::new(
+/// What a namespace is to be.
+pub static NAMESPACE_SPEC: Object = Object::new(
     HOME,
     "NamespaceSpec",
     "What a namespace is to be.",
@@ -106,7 +107,8 @@ static NAMESPACE_CONDITION: Object = Object::new(
 
 static NAMESPACE_CONDITIONS: List = List::by_key(Schema::Object(&NAMESPACE_CONDITION), "type");
 
-static NAMESPACE_STATUS: Object = Object::new(
+/// What a namespace is.
+pub static NAMESPACE_STATUS: Object = Object::new(
     HOME,
     "NamespaceStatus",
     "What a namespace is.",

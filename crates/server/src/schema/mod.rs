@@ -5,6 +5,7 @@ pub mod authorization;
 pub mod config;
 pub mod core;
 pub mod image;
+pub mod project;
 pub mod rbac;
 
 use imagestream_apiserver::schema::{API_VERSION, KIND, METADATA, Object};
