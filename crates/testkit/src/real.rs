@@ -74,6 +74,17 @@ pub struct Options {
     pub credentials: Credentials,
 }
 
+/// Who is told of what is pushed.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Where notifications are posted to.
+    pub url: String,
+    /// The value of their `Authorization` header.
+    pub authorization: String,
+    /// PEM file of the authority that the listener's certificate is of.
+    pub ca_file: PathBuf,
+}
+
 /// A running `docker-registry`; killed when dropped.
 pub struct RealRegistry {
     process: Child,
@@ -91,6 +102,15 @@ impl RealRegistry {
     /// If it doesn't start.
     #[must_use]
     pub fn start(options: Options) -> Self {
+        Self::start_telling(options, None)
+    }
+
+    /// The same with somebody who is told of what is pushed.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    #[must_use]
+    pub fn start_telling(options: Options, listener: Option<&Listener>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let at = |name: &str| directory.path().join(name);
         let write = |name: &str, content: &str| {
@@ -138,9 +158,21 @@ impl RealRegistry {
                 token_service = Some(service);
             }
         }
+        let mut command = Command::new("docker-registry");
+        if let Some(listener) = listener {
+            config["notifications"] = json!({"endpoints": [{
+                "name": "listener",
+                "url": listener.url,
+                "headers": {"Authorization": [listener.authorization]},
+                "timeout": "30s",
+                "threshold": 3,
+                "backoff": "100ms",
+            }]});
+            command.env("SSL_CERT_FILE", &listener.ca_file);
+        }
         // JSON is YAML.
         let file = write("config.yml", &config.to_string());
-        let mut process = Command::new("docker-registry")
+        let mut process = command
             .arg("serve")
             .arg(file)
             .stdin(Stdio::null())
