@@ -63,7 +63,10 @@ pub enum CheckError {
     /// The registry does not let this caller see it.
     #[error("its registry refuses access: {0}")]
     Unauthorized(String),
-    /// Anything else: the network, TLS, a registry that fails, secrets that can't be read.
+    /// The registry does not answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Anything else: a registry that fails, secrets that can't be read.
     #[error("{0}")]
     Failed(String),
 }
@@ -380,6 +383,8 @@ impl CheckError {
         let error = innermost(error);
         if feedback.is_refusal {
             Self::RateLimited
+        } else if matches!(error, Error::Network(_) | Error::Deadline) {
+            Self::Unreachable(text)
         } else if error.has_code("MANIFEST_UNKNOWN") || error.has_code("NAME_UNKNOWN") {
             Self::NotFound
         } else if matches!(error, Error::UnparsableBody { status: 403, .. })

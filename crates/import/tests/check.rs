@@ -170,7 +170,7 @@ async fn what_is_wrong_decides_the_kind_of_failure() {
     let name = at(&registry, "team/app:v1");
     drop(registry);
     let gone = found(&name).await;
-    assert!(matches!(gone, CheckError::Failed(_)), "{gone:?}");
+    assert!(matches!(gone, CheckError::Unreachable(_)), "{gone:?}");
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_check_ends_with_its_deadline() {
         })
         .await;
     assert!(
-        matches!(checked.found, Err(CheckError::Failed(_))),
+        matches!(checked.found, Err(CheckError::Unreachable(_))),
         "{:?}",
         checked.found
     );

@@ -1,52 +1,78 @@
 //! What the scheduled import controller knows, where others see it: those who report it, and those who have heard that
 //! something was pushed.
 
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use imagestream_api::digest::Digest;
 use imagestream_api::stream::source::StreamKey;
+use imagestream_follow::{
+    Asked, Fetched, Followed as Follow, Millis, Options, Poll, Scheduler, Source, SourceId, What,
+};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::credentials::Fingerprint;
-use super::followed::Followed;
+use super::followed::{Followed, Name};
 use super::look::{Looked, Outcome};
 use super::metrics::FollowMetrics;
-use super::plan::{Millis, Plan, Rules, millis};
 use super::settled::Settled;
-use super::table::{SourceId, Table};
 
 /// Pokes that wait to be heard. More say no more than that a look is due anyway.
 const POKES: usize = 1_024;
+/// Sources that may be remembered beside those that are followed.
+const SPARE: usize = 4_096;
 
-/// Where something was pushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Poke {
-    /// The image's name in the form that registries are asked in.
-    pub(super) source: String,
+/// A source without the host that is asked for it, which may change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct SourceKey {
+    pub(super) name: Name,
+    pub(super) insecure: bool,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// What is remembered of a source.
+#[derive(Debug, Default)]
+struct Memory {
+    settled: Settled,
+    /// A stream that follows it, and is not where the others are, changed since the last look began.
+    is_touched: bool,
 }
 
 /// What is known while the controller runs.
 pub(super) struct State {
-    pub(super) table: Table,
-    pub(super) plan: Plan,
-    pub(super) began: Instant,
-    pub(super) began_at: Timestamp,
+    pub(super) scheduler: Scheduler,
+    /// Streams that follow something.
+    pub(super) streams: BTreeSet<StreamKey>,
+    pub(super) began: Timestamp,
     /// Looks that have ended.
     pub(super) looks: u64,
-    default_interval: Duration,
+    /// By the hash of their key: there is one for each source, and names are long.
+    memories: HashMap<u64, Memory>,
+    hasher: RandomState,
+    /// What sources that have moved were seen to name.
+    moved: HashMap<SourceId, Digest>,
     metrics: Option<FollowMetrics>,
 }
 
-/// A look that is to be made.
+/// Something that is to be done.
 pub(super) struct Begun {
-    pub(super) look: (SourceId, u32),
-    pub(super) source: Arc<str>,
-    pub(super) insecure: bool,
+    pub(super) id: SourceId,
+    pub(super) key: SourceKey,
+    pub(super) host: String,
     pub(super) settled: Settled,
-    /// One whose credentials are used.
+    /// What it was seen to name, if it is to be imported.
+    pub(super) moved: Option<Digest>,
+    /// One of the namespaces whose credentials are used.
     pub(super) namespace: String,
+}
+
+/// What there is to do.
+pub(super) enum Next {
+    Look(Box<Begun>),
+    Wait(Option<Duration>),
 }
 
 /// The board of one server. Empty while another server runs the controllers.
@@ -58,8 +84,7 @@ pub(crate) struct Board {
 
 struct Running {
     state: Handle,
-    #[allow(dead_code, reason = "see Board::poke")]
-    pokes: mpsc::Sender<Poke>,
+    pokes: mpsc::Sender<Name>,
 }
 
 /// The state, for whoever needs it for a moment.
@@ -108,23 +133,20 @@ impl Board {
     }
 
     /// A controller begins.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        rules: Rules,
-        default_interval: Duration,
-    ) -> (Place, mpsc::Receiver<Poke>) {
+    pub(super) fn begin(self: &Arc<Self>, options: Options) -> (Place, mpsc::Receiver<Name>) {
         let metrics = self
             .metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let state = Handle(Arc::new(Mutex::new(State {
-            table: Table::default(),
-            plan: Plan::new(rules),
-            began: Instant::now(),
-            began_at: Timestamp::now(),
+            scheduler: Scheduler::new(options),
+            streams: BTreeSet::new(),
+            began: Timestamp::now(),
             looks: 0,
-            default_interval,
+            memories: HashMap::new(),
+            hasher: RandomState::new(),
+            moved: HashMap::new(),
             metrics,
         })));
         let (pokes, poked) = mpsc::channel(POKES);
@@ -139,17 +161,15 @@ impl Board {
     /// Something was pushed to a tag: `name` is a reference in any form. Whoever follows it looks at it soon. Whether
     /// anybody can: otherwise the server that runs the controllers finds out by itself, later.
     pub(crate) fn poke(&self, name: &str) -> bool {
-        let Some(reference) = imagestream_import::check::reference(name) else {
-            return false;
-        };
-        let Ok(source) = reference.normalised() else {
+        let reference = imagestream_import::check::reference(name);
+        let Some(name) = reference.and_then(|reference| Name::of(&reference)) else {
             return false;
         };
         let running = self.running();
         // When too many wait, those look at it that are due.
         running
             .as_ref()
-            .is_some_and(|running| running.pokes.try_send(Poke { source }).is_ok())
+            .is_some_and(|running| running.pokes.try_send(name).is_ok())
     }
 
     /// Whether pokes are taken.
@@ -167,129 +187,197 @@ impl Board {
     }
 }
 
-impl State {
-    pub(super) fn now(&self) -> Millis {
-        millis(self.began.elapsed())
-    }
+/// A stream as the scheduler calls it.
+pub(super) fn stream_name(key: &StreamKey) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}
 
-    /// A stream follows these, and nothing else. `place` tells the host of a source and its phase.
+fn stream_key(name: &str) -> StreamKey {
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    StreamKey {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Now, as the scheduler counts.
+pub(super) fn now() -> Millis {
+    Millis::of(SystemTime::from(Timestamp::now()))
+}
+
+impl State {
+    /// A stream follows these, and nothing else. `host` tells who is asked for a tag.
     pub(super) fn set(
         &mut self,
         key: &StreamKey,
         tags: &[(Followed, Fingerprint)],
-        place: impl Fn(&str) -> (String, u64),
+        host: impl Fn(&Followed) -> String,
     ) {
-        let now = self.now();
-        let changes = self.table.set(key, tags);
-        for id in changes.ended {
-            self.plan.remove(id);
+        if tags.is_empty() {
+            self.forget(key);
+            return;
         }
-        for id in changes.planned {
-            let Some(source) = self.table.source(id) else {
-                continue;
+        let hosts: Vec<String> = tags.iter().map(|(tag, _)| host(tag)).collect();
+        let followed = tags.iter().zip(&hosts).map(|((tag, fingerprint), host)| Follow {
+            tag: &tag.tag,
+            source: Source {
+                host,
+                repository: &tag.name.repository,
+                what: What::Tag(&tag.name.version),
+                credential: fingerprint.0,
+                insecure: tag.insecure,
+            },
+            interval: tag.interval,
+        });
+        self.scheduler.set_stream(&stream_name(key), followed, now());
+        self.streams.insert(key.clone());
+        for (tag, fingerprint) in tags {
+            let key = SourceKey {
+                name: tag.name.clone(),
+                insecure: tag.insecure,
+                fingerprint: *fingerprint,
             };
-            let (host, phase) = place(&source.name);
-            let interval = self.table.interval(id, self.default_interval);
-            self.plan.set(id, &host, interval, phase, now);
+            let recorded = &tag.recorded;
+            if let Some(memory) = self.memories.get_mut(&self.hasher.hash_one(&key))
+                && !memory
+                    .settled
+                    .covers(&recorded.image, recorded.failure.as_deref())
+            {
+                memory.settled = Settled::Nothing;
+                memory.is_touched = true;
+            }
+        }
+        // Nobody says when a source is followed no more. What is forgotten is found out again.
+        if self.memories.len() > 2 * self.scheduler.sources() + SPARE {
+            self.memories.clear();
         }
     }
 
     /// A stream follows nothing.
     pub(super) fn forget(&mut self, key: &StreamKey) {
-        let now = self.now();
-        let changes = self.table.set(key, &[]);
-        for id in changes.ended {
-            self.plan.remove(id);
-        }
-        for id in changes.planned {
-            let interval = self.table.interval(id, self.default_interval);
-            self.plan.set_interval(id, interval, now);
+        if self.streams.remove(key) {
+            self.scheduler.remove_stream(&stream_name(key), now());
         }
     }
 
-    /// A look that is due.
-    pub(super) fn start(&mut self) -> Option<Begun> {
-        let now = self.now();
-        loop {
-            let (id, look) = self.plan.start(now)?;
-            let namespace = self.table.a_follower(id).map(|key| key.namespace.clone());
-            // There is no source without followers.
-            if let (Some(source), Some(namespace)) = (self.table.source_mut(id), namespace) {
-                source.is_touched = false;
-                return Some(Begun {
-                    look: (id, look),
-                    source: Arc::clone(&source.name),
-                    insecure: source.insecure,
-                    settled: source.settled,
-                    namespace,
-                });
+    /// The streams that follow a source.
+    pub(super) fn followers(&self, id: SourceId) -> Vec<StreamKey> {
+        let names: BTreeSet<&str> = self.scheduler.followers(id).map(|(stream, _)| stream).collect();
+        names.into_iter().map(stream_key).collect()
+    }
+
+    /// What there is to do now.
+    pub(super) fn next(&mut self) -> Next {
+        let now = now();
+        let (id, is_fetch) = match self.scheduler.poll(now) {
+            Poll::Ask(id) => (id, false),
+            Poll::Fetch(id) => (id, true),
+            Poll::Wait(until) => return Next::Wait(until.map(|until| until.since(now))),
+        };
+        // It stays until it is imported: a registry may want to be asked again later.
+        let moved = self.moved.get(&id).filter(|_| is_fetch).cloned();
+        let (Some((host, key)), Some((stream, _))) = (self.source(id), self.scheduler.followers(id).next())
+        else {
+            // It is followed no more, which the scheduler finds out when it hears of it.
+            let nothing = imagestream_follow::Feedback::default();
+            if is_fetch {
+                self.scheduler
+                    .fetched(id, now, Fetched::Done { changed: false }, 0, &nothing);
+            } else {
+                self.scheduler.asked(id, now, Asked::Unchanged, &nothing);
             }
-            self.plan.remove(id);
-        }
+            return Next::Wait(Some(Duration::ZERO));
+        };
+        let namespace = stream_key(stream).namespace;
+        let memory = self.memories.entry(self.hasher.hash_one(&key)).or_default();
+        memory.is_touched = false;
+        Next::Look(Box::new(Begun {
+            id,
+            key,
+            host,
+            settled: memory.settled,
+            moved,
+            namespace,
+        }))
     }
 
-    /// When the next look is due.
-    pub(super) fn next_start(&self) -> Option<Instant> {
-        let at = self.plan.next_start()?;
-        Some(self.began + Duration::from_millis(at))
-    }
-
-    pub(super) fn may_fetch(&self, host: &str) -> bool {
-        self.plan.may_fetch(host, self.now())
+    fn source(&self, id: SourceId) -> Option<(String, SourceKey)> {
+        let source = self.scheduler.source(id)?;
+        let What::Tag(version) = source.what else {
+            return None;
+        };
+        let key = SourceKey {
+            name: Name {
+                repository: source.repository.to_owned(),
+                version: version.to_owned(),
+            },
+            insecure: source.insecure,
+            fingerprint: Fingerprint(source.credential),
+        };
+        Some((source.host.to_owned(), key))
     }
 
     /// A look has ended.
-    pub(super) fn ended(&mut self, look: (SourceId, u32), host: &str, looked: &Looked) {
-        let now = self.now();
+    pub(super) fn ended(&mut self, id: SourceId, key: &SourceKey, host: &str, looked: Looked) {
+        let Looked {
+            outcome,
+            settled,
+            feedback,
+            gets,
+            is_fetch,
+        } = looked;
         self.looks += 1;
         if let Some(metrics) = &self.metrics {
-            metrics.looked(host, looked.outcome);
+            metrics.looked(host, &outcome);
         }
-        let is_current = self
-            .plan
-            .ended(look, host, looked.outcome, looked.feedback, looked.gets, now);
-        let Some(source) = self.table.source_mut(look.0).filter(|_| is_current) else {
-            return;
-        };
-        // A stream that changed meanwhile may not be where the others are.
-        source.settled = if source.is_touched {
-            Settled::Nothing
+        let (now, feedback) = (now(), super::look::told(&feedback));
+        if is_fetch {
+            if outcome != Outcome::RateLimited {
+                self.moved.remove(&id);
+            }
+            let fetched = match outcome {
+                Outcome::Imported { tags } => Fetched::Done { changed: tags > 0 },
+                Outcome::Unchanged | Outcome::Moved(_) => Fetched::Done { changed: false },
+                Outcome::Failed(kind) => Fetched::Failed(kind.scheduled()),
+                Outcome::RateLimited => Fetched::Failed(imagestream_follow::Failure::RateLimited),
+            };
+            self.scheduler.fetched(id, now, fetched, gets, &feedback);
         } else {
-            looked.settled
-        };
-        let seconds = u32::try_from(now / 1000).unwrap_or(u32::MAX).max(1);
-        source.looked = seconds;
-        if matches!(looked.outcome, Outcome::Moved { .. }) {
-            source.moved = seconds;
+            let asked = match outcome {
+                Outcome::Unchanged | Outcome::Imported { .. } => Asked::Unchanged,
+                Outcome::Moved(digest) => {
+                    self.moved.insert(id, digest);
+                    Asked::Moved
+                }
+                Outcome::Failed(kind) => Asked::Failed(kind.scheduled()),
+                Outcome::RateLimited => Asked::Failed(imagestream_follow::Failure::RateLimited),
+            };
+            self.scheduler.asked(id, now, asked, &feedback);
+        }
+        if let Some(memory) = self.memories.get_mut(&self.hasher.hash_one(key)) {
+            // A stream that changed meanwhile may not be where the others are.
+            memory.settled = if memory.is_touched {
+                Settled::Nothing
+            } else {
+                settled
+            };
         }
     }
 
-    /// Something was pushed.
-    pub(super) fn poke(&mut self, poke: &Poke) {
-        let now = self.now();
-        for id in self.table.named(&poke.source) {
-            self.plan.poke(id, now);
-        }
+    /// Something was pushed to what is asked for at this host.
+    pub(super) fn poke(&mut self, host: &str, name: &Name) {
+        self.scheduler
+            .poke(host, &name.repository, Some(&name.version), now());
     }
 
     /// Brings the gauges up to date.
-    pub(super) fn show(&self) {
-        let Some(metrics) = &self.metrics else {
+    pub(super) fn show(&mut self) {
+        let Some(metrics) = self.metrics.clone() else {
             return;
         };
-        let now = self.now();
-        let lag = self
-            .plan
-            .hosts()
-            .map(|host| host.lag(now))
-            .max()
-            .unwrap_or_default();
-        let throttled = self.plan.hosts().filter(|host| host.throttled(now).is_some());
-        metrics.show(
-            self.table.tags(),
-            self.table.source_count(),
-            Duration::from_millis(lag),
-            throttled.count(),
-        );
+        let hosts = self.scheduler.host_reports(now());
+        let lag = hosts.iter().map(|host| host.lag).max().unwrap_or_default();
+        let throttled = hosts.iter().filter(|host| host.throttled.is_some()).count();
+        metrics.show(self.scheduler.tags(), self.scheduler.sources(), lag, throttled);
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Followed {
     /// Where it comes from: by digest, or by a tag.
     pub(super) reference: ImageReference,
     /// The same in the form that registries are asked in: of two that are equal one look is enough.
-    pub(super) source: String,
+    pub(super) name: Name,
     pub(super) insecure: bool,
     /// How often, if the tag says so.
     pub(super) interval: Option<Duration>,
@@ -35,6 +35,34 @@ pub(super) struct Followed {
     pub(super) platform: Platform,
     /// What is recorded.
     pub(super) recorded: Recorded,
+}
+
+/// An image in the form that registries are asked in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    /// Registry and repository.
+    pub(super) repository: String,
+    /// Tag or digest.
+    pub(super) version: String,
+}
+
+impl Name {
+    /// Of a reference with a tag or digest; nothing if registries can't be asked for it.
+    pub(super) fn of(reference: &ImageReference) -> Option<Self> {
+        let name = reference.normalised().ok()?;
+        let (repository, version) = name.split_once('@').or_else(|| name.rsplit_once(':'))?;
+        Some(Self {
+            repository: repository.to_owned(),
+            version: version.to_owned(),
+        })
+    }
+
+    /// As a reference.
+    pub(super) fn reference(&self) -> Option<ImageReference> {
+        // A tag has no colon.
+        let separator = if self.version.contains(':') { '@' } else { ':' };
+        reference(&format!("{}{separator}{}", self.repository, self.version))
+    }
 }
 
 /// What a stream says of one tag.
@@ -81,7 +109,7 @@ pub(super) fn followed(stream: &ImageStream, default_mode: ImportMode, own: &Pla
         }
         Some(Followed {
             tag: name.clone(),
-            source: reference.normalised().ok()?,
+            name: Name::of(&reference)?,
             insecure: tag.import_policy.insecure,
             interval: interval(tag),
             mode: ImportMode::parse(&tag.import_policy.import_mode).unwrap_or(default_mode),
@@ -194,7 +222,7 @@ mod tests {
         let of_hub = |name: &str| {
             of(json!({"from": {"kind": "DockerImage", "name": name}}))
                 .unwrap()
-                .source
+                .name
         };
         assert_eq!(
             of_hub("busybox"),
@@ -223,6 +251,12 @@ mod tests {
         };
         assert!(of(tag.clone()).is_some());
         assert!(is_followed(1) && !is_followed(2));
+        let name = of(tag).unwrap().name;
+        assert_eq!(
+            (name.repository.as_str(), name.version.as_str()),
+            ("r.test/a", DIGEST)
+        );
+        assert_eq!(Name::of(&name.reference().unwrap()), Some(name));
     }
 
     #[test]

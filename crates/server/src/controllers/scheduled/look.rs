@@ -10,13 +10,14 @@ use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::{ImageStream, ImageStreamImport, Status};
+use imagestream_follow::{Feedback, Quota};
 use imagestream_import::check::{Check, CheckError, Named};
 use imagestream_import::{Credentials, Platform};
 use imagestream_registry::HostFeedback;
 use imagestream_registry::sources::RegistryRules;
 use tokio::time::Instant;
 
-use super::followed::{Followed, followed, import_of};
+use super::followed::{Followed, Name, followed, import_of};
 use super::settled::{FailureKind, Fixed, Settled};
 use crate::controllers::{Origin, Shared};
 use crate::image::stream_write::typed;
@@ -33,7 +34,7 @@ pub(super) struct Look {
     pub(super) shared: Arc<Shared>,
     pub(super) reference: ImageReference,
     /// The same in the form that registries are asked in.
-    pub(super) source: Arc<str>,
+    pub(super) name: Name,
     pub(super) insecure: bool,
     pub(super) credentials: Arc<Credentials>,
     pub(super) rules: Arc<RegistryRules>,
@@ -51,15 +52,19 @@ pub(super) struct Looked {
     pub(super) feedback: HostFeedback,
     /// Manifests that were read.
     pub(super) gets: u32,
+    /// Whether content was to be read, and not only whether it has moved.
+    pub(super) is_fetch: bool,
 }
 
 /// How a look ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Nothing moved.
     Unchanged,
+    /// The source names this now, which not all have recorded.
+    Moved(Digest),
     /// Tags were imported.
-    Moved {
+    Imported {
         /// How many.
         tags: usize,
     },
@@ -67,8 +72,27 @@ pub(super) enum Outcome {
     Failed(FailureKind),
     /// The registry wants to be left alone. Nothing is recorded.
     RateLimited,
-    /// Something moved, but the registry allows no more reading for now.
-    Postponed,
+}
+
+/// What a registry said, for the scheduler.
+pub(super) fn told(feedback: &HostFeedback) -> Feedback {
+    Feedback {
+        refused: feedback.is_refusal,
+        retry_after: feedback.retry_after,
+        quota: feedback.quota.map(|quota| Quota {
+            limit: quota.limit,
+            remaining: quota.remaining,
+            window: quota.window,
+            reset: quota.reset,
+        }),
+    }
+}
+
+/// What the registry said while content was read.
+#[derive(Default)]
+struct Said {
+    feedback: HostFeedback,
+    gets: u32,
 }
 
 /// Tags of one stream that follow the source.
@@ -78,37 +102,44 @@ struct Follower {
 }
 
 impl Look {
-    /// Looks. `followers` tells which streams follow the source, if that matters; `may_fetch` whether its registry may
-    /// be asked for content now.
-    pub(super) async fn look(
-        mut self,
-        followers: impl Fn() -> Vec<StreamKey> + Send + Sync,
-        may_fetch: impl Fn() -> bool + Send + Sync,
-    ) -> Looked {
+    /// Asks whether the source has moved. `followers` tells which streams follow it, if that matters.
+    pub(super) async fn ask(mut self, followers: impl Fn() -> Vec<StreamKey> + Send + Sync) -> Looked {
         let engine = &self.shared.context.engine;
         let checked = engine.check(&self.check(CHECK)).await;
-        let (mut feedback, mut gets) = (checked.feedback, checked.gets);
         let outcome = match checked.found {
             Ok(digest) if self.settled.is_at(&digest) => Outcome::Unchanged,
-            Ok(digest) => {
-                let behind = self.behind(&followers(), &digest);
-                if behind.is_empty() {
-                    self.settle(&digest, &digest);
-                    Outcome::Unchanged
-                } else if may_fetch() {
-                    let named = self.fetch(&digest, &[], &mut feedback, &mut gets).await;
-                    self.act(&followers, named, &mut feedback, &mut gets).await
-                } else {
-                    Outcome::Postponed
-                }
+            Ok(digest) if self.behind(&followers(), &digest).is_empty() => {
+                self.settle(&digest, &digest);
+                Outcome::Unchanged
             }
+            Ok(digest) => Outcome::Moved(digest),
             Err(error) => self.note(&followers, &error).await,
         };
         Looked {
             outcome,
             settled: self.settled,
-            feedback,
-            gets,
+            feedback: checked.feedback,
+            gets: checked.gets,
+            is_fetch: false,
+        }
+    }
+
+    /// Reads what the source was `seen` to name, and imports it into all tags that are not there.
+    pub(super) async fn fetch(
+        mut self,
+        seen: Digest,
+        followers: impl Fn() -> Vec<StreamKey> + Send + Sync,
+    ) -> Looked {
+        let mut said = Said::default();
+        // Which member of a list a tag should have is known only when the list was read.
+        let named = self.read(&seen, &[], &mut said).await;
+        let outcome = self.act(&followers, named, &mut said).await;
+        Looked {
+            outcome,
+            settled: self.settled,
+            feedback: said.feedback,
+            gets: said.gets,
+            is_fetch: true,
         }
     }
 
@@ -131,18 +162,17 @@ impl Look {
     }
 
     /// Reads the manifests that imports will need.
-    async fn fetch(
+    async fn read(
         &self,
         digest: &Digest,
         wanted: &[(ImportMode, Platform)],
-        feedback: &mut HostFeedback,
-        gets: &mut u32,
+        said: &mut Said,
     ) -> Result<Named, CheckError> {
         let engine = &self.shared.context.engine;
         let fetched = engine.fetch(&self.check(FETCH), digest, wanted).await;
         if fetched.gets > 0 {
-            *gets += fetched.gets;
-            *feedback = fetched.feedback;
+            said.gets += fetched.gets;
+            said.feedback = fetched.feedback;
         }
         fetched.found
     }
@@ -152,8 +182,7 @@ impl Look {
         &mut self,
         followers: &(impl Fn() -> Vec<StreamKey> + Send + Sync),
         named: Result<Named, CheckError>,
-        feedback: &mut HostFeedback,
-        gets: &mut u32,
+        said: &mut Said,
     ) -> Outcome {
         let named = match named {
             Ok(named) => named,
@@ -166,7 +195,7 @@ impl Look {
         let keys = followers();
         let mut behind = self.behind(&keys, &named.digest);
         behind.retain(|tag| is_behind(tag, &named));
-        let named = match self.fetch(&named.digest, &wanted(&behind), feedback, gets).await {
+        let named = match self.read(&named.digest, &wanted(&behind), said).await {
             Ok(named) => named,
             Err(error) => return self.note(followers, &error).await,
         };
@@ -180,7 +209,7 @@ impl Look {
         }
         match imported.tags {
             0 => Outcome::Unchanged,
-            tags => Outcome::Moved { tags },
+            tags => Outcome::Imported { tags },
         }
     }
 
@@ -281,7 +310,7 @@ impl Look {
             }
         };
         let mut tags = followed(&stream, context.import_mode, context.engine.platform());
-        tags.retain(|tag| *tag.source == *self.source && tag.insecure == self.insecure);
+        tags.retain(|tag| tag.name == self.name && tag.insecure == self.insecure);
         Some(Follower { stream, tags })
     }
 }

@@ -61,13 +61,13 @@ impl FollowMetrics {
         Ok(metrics)
     }
 
-    pub(super) fn looked(&self, host: &str, outcome: Outcome) {
+    pub(super) fn looked(&self, host: &str, outcome: &Outcome) {
         let outcome = match outcome {
             Outcome::Unchanged => "unchanged",
-            Outcome::Moved { .. } => "moved",
+            Outcome::Moved(_) => "moved",
+            Outcome::Imported { .. } => "imported",
             Outcome::Failed(kind) => kind.name(),
             Outcome::RateLimited => "rate_limited",
-            Outcome::Postponed => "postponed",
         };
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = hosts.contains(host) || (hosts.len() < MAX_HOSTS && hosts.insert(host.to_owned()));

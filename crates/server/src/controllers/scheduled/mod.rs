@@ -1,21 +1,18 @@
 //! The scheduled import controller: looks at the sources of tags with `importPolicy.scheduled`, and imports what moved.
 //!
-//! Streams are listed and watched as the import controller does it. What they follow is folded (`table`): streams that
-//! follow one image with equal credentials cost one look. `plan` decides when each source is looked at, and how hard
-//! each host is asked. A `look` is one `HEAD`; only if that finds something else than is recorded, manifests are read and
-//! imports made, as the controllers' user. Nothing is written when nothing moved.
+//! Streams are listed and watched as the import controller does it. [`imagestream_follow`] decides when each source is
+//! looked at, and how hard each host is asked; streams that follow one image with equal credentials cost one look. A
+//! `look` is one `HEAD`; only if that finds something else than is recorded, manifests are read and imports made, as the
+//! controllers' user. Nothing is written when nothing moved.
 
 mod board;
 mod credentials;
 mod followed;
 mod look;
 mod metrics;
-mod plan;
 mod report;
 mod settled;
-mod table;
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +27,7 @@ use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_follow::{HostBudget, Options, SourceId};
 use imagestream_registry::sources::{PullBy, RegistryRules};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -38,19 +36,15 @@ pub(crate) use self::board::Board;
 pub(crate) use self::metrics::FollowMetrics;
 pub(crate) use self::report::StatusEndpoint;
 
-use self::board::Poke;
+use self::board::{Begun, Next, SourceKey};
 use self::credentials::NamespaceCredentials;
-use self::followed::followed;
+use self::followed::{Name, followed};
 use self::look::{Look, Looked};
-use self::plan::Rules;
-use self::table::SourceId;
 use super::Shared;
 use crate::context::Context;
 use crate::image::policy;
 use crate::image::stream_write::typed;
 
-/// Most looks at one host at once.
-const AT_ONCE_PER_HOST: u32 = 32;
 /// Most looks at once: more than many hosts need that don't answer.
 const AT_ONCE: usize = 2_048;
 /// Time between two readings of the cluster's registry configuration, and of the gauges.
@@ -69,12 +63,16 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
     if !settings.enabled {
         return std::future::pending().await;
     }
-    let rules = Rules {
+    let default = Options::default();
+    let (place, mut pokes) = shared.board.begin(Options {
+        interval: settings.interval,
         minimum_interval: settings.minimum_interval,
-        per_minute: settings.checks_per_minute_per_host,
-        at_once: AT_ONCE_PER_HOST,
-    };
-    let (place, mut pokes) = shared.board.begin(rules, settings.interval);
+        host: HostBudget {
+            checks_per_minute: settings.checks_per_minute_per_host,
+            ..default.host
+        },
+        ..default
+    });
     let mut controller = Scheduled {
         credentials: NamespaceCredentials::new(&shared.context),
         registry_rules: Arc::new(policy::rules(&shared.context).await?),
@@ -91,7 +89,8 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
 
 /// A look that has ended.
 struct Ended {
-    look: (SourceId, u32),
+    id: SourceId,
+    key: SourceKey,
     host: String,
     looked: Looked,
 }
@@ -135,7 +134,7 @@ impl Scheduled {
         let streams = Arc::clone(&self.context().streams);
         let all = (LabelSelector::default(), FieldSelector::default());
         let (found, revision) = streams.all("", &all.0, &all.1).await?;
-        let mut gone = self.place.lock().table.keys();
+        let mut gone = self.place.lock().streams.clone();
         for (position, encoded) in found.iter().enumerate() {
             let stream: ImageStream = typed(encoded.to_value()?)?;
             gone.remove(&StreamKey::of(&stream));
@@ -163,7 +162,7 @@ impl Scheduled {
     async fn follow(
         &mut self,
         mut events: impl StreamExt<Item = Event> + Unpin,
-        pokes: &mut tokio::sync::mpsc::Receiver<Poke>,
+        pokes: &mut tokio::sync::mpsc::Receiver<Name>,
     ) -> Result<(), Box<Status>> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,9 +180,14 @@ impl Scheduled {
                 }
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => {
                     let ended = ended.map_err(errors::internal_error)?;
-                    self.place.lock().ended(ended.look, &ended.host, &ended.looked);
+                    self.place.lock().ended(ended.id, &ended.key, &ended.host, ended.looked);
                 }
-                Some(poke) = pokes.recv() => self.place.lock().poke(&poke),
+                Some(name) = pokes.recv() => {
+                    if let Some(reference) = name.reference() {
+                        let host = host(&reference, &self.registry_rules);
+                        self.place.lock().poke(&host, &name);
+                    }
+                }
                 _ = refresh.tick() => {
                     if let Some(Interrupted::RulesChanged) = self.refresh().await? {
                         return Ok(());
@@ -197,48 +201,52 @@ impl Scheduled {
     /// Begins all looks that are due; when there may be more.
     async fn begin_looks(&mut self) -> Result<Option<Instant>, Box<Status>> {
         while self.looks.len() < AT_ONCE {
-            let begun = self.place.lock().start();
-            let Some(begun) = begun else {
-                return Ok(self.place.lock().next_start());
-            };
-            self.begin_look(begun).await?;
+            let next = self.place.lock().next();
+            match next {
+                Next::Look(begun) => self.begin_look(*begun).await?,
+                Next::Wait(time) => return Ok(time.map(|time| Instant::now() + time)),
+            }
         }
         // The end of one makes room for others.
         Ok(None)
     }
 
-    async fn begin_look(&mut self, begun: board::Begun) -> Result<(), Box<Status>> {
-        let board::Begun {
-            look,
-            source,
-            insecure,
+    async fn begin_look(&mut self, begun: Begun) -> Result<(), Box<Status>> {
+        let Begun {
+            id,
+            key,
+            host,
             settled,
+            moved,
             namespace,
         } = begun;
-        let Ok(mut reference) = ImageReference::parse(&source) else {
+        let Some(reference) = key.name.reference() else {
             // It was made of a reference.
-            return Err(errors::internal_error(format!("{source} is no reference")).into());
+            return Err(errors::internal_error(format!("{:?} is no reference", key.name)).into());
         };
-        if !reference.id.is_empty() {
-            reference.tag.clear();
-        }
         let credentials = self.credentials.of(&self.shared.context, &namespace).await?;
-        let host = host(&reference, &self.registry_rules);
-        let work = Look {
+        let look = Look {
             shared: Arc::clone(&self.shared),
             reference,
-            source,
-            insecure,
+            name: key.name.clone(),
+            insecure: key.insecure,
             credentials,
             rules: Arc::clone(&self.registry_rules),
             settled,
         };
-        let (followed, counted) = (self.place.handle(), self.place.handle());
+        let state = self.place.handle();
         self.looks.spawn(async move {
-            let followers = || followed.lock().table.followers(look.0);
-            let may_fetch = || counted.lock().may_fetch(&host);
-            let looked = Box::pin(work.look(followers, may_fetch)).await;
-            Ended { look, host, looked }
+            let followers = || state.lock().followers(id);
+            let looked = match moved {
+                Some(seen) => Box::pin(look.fetch(seen, followers)).await,
+                None => Box::pin(look.ask(followers)).await,
+            };
+            Ended {
+                id,
+                key,
+                host,
+                looked,
+            }
         });
         Ok(())
     }
@@ -295,11 +303,9 @@ impl Scheduled {
                 (tag, fingerprint)
             })
             .collect();
-        let place = |name: &str| {
-            let host = ImageReference::parse(name).map(|reference| host(&reference, rules));
-            (host.unwrap_or_default(), phase(name))
-        };
-        self.place.lock().set(&key, &tags, place);
+        self.place
+            .lock()
+            .set(&key, &tags, |tag| host(&tag.reference, rules));
         Ok(())
     }
 
@@ -341,12 +347,6 @@ fn host(reference: &ImageReference, rules: &RegistryRules) -> String {
         .unwrap_or(reference)
         .contacted_host()
         .to_owned()
-}
-
-/// A number that decides at which moment of its interval a source is looked at. Another one in every process would be
-/// as good, but this one makes the moments stay where they are when a server is started again.
-fn phase(name: &str) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
 }
 
 async fn wait_until(moment: Option<Instant>) {

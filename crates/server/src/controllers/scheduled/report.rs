@@ -2,7 +2,7 @@
 //!
 //! The server that runs the controllers answers with what it knows; another one only says who does.
 
-use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -13,13 +13,12 @@ use imagestream_apiserver::errors;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::paths::{PathAnswer, PathEndpoint, PathRequest};
 use imagestream_apiserver::storage::{ContinueToken, failed};
-use jiff::{SignedDuration, Timestamp};
+use imagestream_follow::{Millis, Why};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::board::{Board, State};
-use super::plan::{Millis, Why};
-use super::table::SourceId;
+use super::board::{Board, State, now, stream_name};
 use crate::context::Context;
 use crate::controllers::lease::{CONTROLLERS, holder};
 
@@ -48,10 +47,13 @@ struct Overview {
 #[serde(rename_all = "camelCase")]
 struct HostReport {
     host: String,
-    tags: u64,
+    tags: u32,
     sources: u32,
     checks_per_minute: u32,
     lag_seconds: u64,
+    /// Sources that have moved and wait until their content may be read.
+    waiting_to_fetch: usize,
+    failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     throttled_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,14 +112,13 @@ impl StatusEndpoint {
     }
 
     /// What is known; nothing at a server that does not run the controllers.
-    fn known<T: Default>(&self, what: impl FnOnce(&State) -> T) -> T {
+    fn known<T: Default>(&self, what: impl FnOnce(&mut State) -> T) -> T {
         let state = self.board.state();
-        state.map(|state| what(&state.lock())).unwrap_or_default()
+        state.map(|state| what(&mut state.lock())).unwrap_or_default()
     }
 
     fn hosts(&self, options: &ListOptions) -> Result<Value, Box<Status>> {
-        let mut hosts = self.known(hosts);
-        hosts.sort_unstable_by(|one, other| one.host.cmp(&other.host));
+        let hosts = self.known(hosts);
         let last = last_of(options)?;
         let after = hosts.partition_point(|host| last.as_ref().is_some_and(|last| host.host <= *last));
         page(hosts.into_iter().skip(after), options, |host| host.host.clone())
@@ -138,7 +139,7 @@ impl StatusEndpoint {
         // One more than is shown tells whether there is more.
         let wanted = size(options) + 1;
         let mut streams = self.known(|state| {
-            let keys = state.table.streams_after(&namespace, last.as_ref());
+            let keys = streams_after(state, &namespace, last);
             keys.take(wanted)
                 .map(|key| stream(state, key))
                 .collect::<Vec<_>>()
@@ -176,69 +177,78 @@ impl PathEndpoint for StatusEndpoint {
     }
 }
 
-fn overview(state: &State) -> Overview {
-    let now = state.now();
-    let mut overview = Overview {
-        streams: state.table.stream_count(),
-        tags: state.table.tags(),
-        sources: state.table.source_count(),
-        since: Some(state.began_at),
-        ..Overview::default()
-    };
-    for host in state.plan.hosts() {
-        overview.hosts += 1;
-        overview.throttled_hosts += usize::from(host.throttled(now).is_some());
-        overview.checks_per_minute += u64::from(host.per_minute(now));
-        overview.lag_seconds = overview.lag_seconds.max(host.lag(now) / 1000);
+fn overview(state: &mut State) -> Overview {
+    let hosts = state.scheduler.host_reports(now());
+    let checks = hosts.iter().map(|host| u64::from(host.checks_per_minute));
+    let lag = hosts.iter().map(|host| host.lag.as_secs()).max();
+    Overview {
+        streams: state.streams.len(),
+        tags: state.scheduler.tags(),
+        sources: state.scheduler.sources(),
+        hosts: hosts.len(),
+        throttled_hosts: hosts.iter().filter(|host| host.throttled.is_some()).count(),
+        checks_per_minute: checks.sum(),
+        lag_seconds: lag.unwrap_or_default(),
+        since: Some(state.began),
     }
-    overview
 }
 
-fn hosts(state: &State) -> Vec<HostReport> {
-    let now = state.now();
-    let mut tags: HashMap<&str, u64> = HashMap::new();
-    for (id, source) in state.table.sources() {
-        if let Some(host) = state.plan.host_of(id) {
-            *tags.entry(host).or_default() += u64::from(source.tags);
-        }
-    }
-    let reports = state.plan.hosts().map(|host| {
-        let throttled = host.throttled(now);
-        HostReport {
-            host: host.name.to_string(),
-            tags: tags.get(&*host.name).copied().unwrap_or_default(),
-            sources: host.sources,
-            checks_per_minute: host.per_minute(now),
-            lag_seconds: host.lag(now) / 1000,
-            throttled_until: throttled.and_then(|throttled| at(state, throttled.until)),
-            throttled_because: throttled.map(|throttled| match throttled.why {
-                Why::RateLimited => "RateLimited",
-                Why::Unavailable => "Unavailable",
-            }),
-        }
+fn hosts(state: &mut State) -> Vec<HostReport> {
+    let hosts = state.scheduler.host_reports(now()).into_iter();
+    let reports = hosts.map(|host| HostReport {
+        tags: host.tags,
+        sources: host.sources,
+        checks_per_minute: host.checks_per_minute,
+        lag_seconds: host.lag.as_secs(),
+        waiting_to_fetch: host.waiting_to_fetch,
+        failures: host.failures,
+        throttled_until: host.throttled.and_then(|throttled| at(throttled.until)),
+        throttled_because: host.throttled.map(|throttled| match throttled.why {
+            Why::Refused => "Refused",
+            Why::Unreachable => "Unreachable",
+            Why::Quota => "Quota",
+        }),
+        host: host.host,
     });
     reports.collect()
 }
 
+/// Streams of a namespace (all: empty) after the one that is named, in order.
+fn streams_after<'a>(
+    state: &'a State,
+    namespace: &'a str,
+    last: Option<StreamKey>,
+) -> impl Iterator<Item = &'a StreamKey> {
+    let first = StreamKey {
+        namespace: namespace.to_owned(),
+        name: String::new(),
+    };
+    let from = match last {
+        Some(last) if last >= first => Bound::Excluded(last),
+        _ => Bound::Included(first),
+    };
+    state
+        .streams
+        .range((from, Bound::Unbounded))
+        .take_while(move |key| namespace.is_empty() || key.namespace == namespace)
+}
+
 fn stream(state: &State, key: &StreamKey) -> StreamReport {
-    let sources = state.table.sources_of(key);
-    let looked = |id: &SourceId| Some(state.table.source(*id)?.looked).filter(|looked| *looked > 0);
-    let last = sources.iter().filter_map(looked).max();
-    let next = sources.iter().filter_map(|id| state.plan.due(*id)).min();
+    let tags: Vec<_> = state.scheduler.stream_report(&stream_name(key)).collect();
+    let last = tags.iter().filter_map(|tag| tag.last_check).max();
+    let next = tags.iter().map(|tag| tag.next_check).min();
     StreamReport {
         namespace: key.namespace.clone(),
         name: key.name.clone(),
-        tags: sources.len(),
-        last_check: last.and_then(|seconds| at(state, u64::from(seconds) * 1000)),
-        next_check: next.and_then(|next| at(state, next)),
+        tags: tags.len(),
+        last_check: last.and_then(at),
+        next_check: next.and_then(at),
         last_change: None,
     }
 }
 
-fn at(state: &State, moment: Millis) -> Option<Timestamp> {
-    let since = SignedDuration::from_millis(i64::try_from(moment).ok()?);
-    let at = state.began_at.checked_add(since).ok()?;
-    Timestamp::from_second(at.as_second()).ok()
+fn at(moment: Millis) -> Option<Timestamp> {
+    Timestamp::from_second(i64::try_from(moment.0 / 1000).ok()?).ok()
 }
 
 fn size(options: &ListOptions) -> usize {

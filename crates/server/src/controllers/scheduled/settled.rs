@@ -2,6 +2,7 @@
 //! reading of streams. Small: there is one for each source that is followed.
 
 use imagestream_api::digest::Digest;
+use imagestream_follow::Failure;
 use imagestream_import::check::CheckError;
 
 /// Up to what the streams that follow a source have been brought.
@@ -34,8 +35,10 @@ pub(super) enum FailureKind {
     NotFound,
     /// The registry refuses.
     Unauthorized,
-    /// The registry can't be reached, or is broken.
-    Unavailable,
+    /// The registry does not answer.
+    Unreachable,
+    /// Anything else.
+    Other,
 }
 
 impl Fixed {
@@ -92,7 +95,8 @@ impl FailureKind {
             CheckError::Blocked => Some(Self::Blocked),
             CheckError::NotFound => Some(Self::NotFound),
             CheckError::Unauthorized(_) => Some(Self::Unauthorized),
-            CheckError::Failed(_) => Some(Self::Unavailable),
+            CheckError::Unreachable(_) => Some(Self::Unreachable),
+            CheckError::Failed(_) => Some(Self::Other),
         }
     }
 
@@ -103,7 +107,17 @@ impl FailureKind {
             // A repository that does not exist is reported as an internal error, and so is what token services say.
             Self::NotFound => matches!(reason, "NotFound" | "InternalError"),
             Self::Unauthorized => matches!(reason, "Unauthorized" | "InternalError"),
-            Self::Unavailable => reason == "InternalError",
+            Self::Unreachable | Self::Other => reason == "InternalError",
+        }
+    }
+
+    /// What the scheduler makes of it.
+    pub(super) fn scheduled(self) -> Failure {
+        match self {
+            Self::NotFound => Failure::NotFound,
+            Self::Unauthorized => Failure::Unauthorized,
+            Self::Unreachable => Failure::Unreachable,
+            Self::Blocked | Self::Other => Failure::Other,
         }
     }
 
@@ -113,7 +127,8 @@ impl FailureKind {
             Self::Blocked => "blocked",
             Self::NotFound => "not_found",
             Self::Unauthorized => "unauthorized",
-            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::Other => "other",
         }
     }
 }
