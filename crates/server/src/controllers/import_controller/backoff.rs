@@ -66,7 +66,8 @@ impl Default for Delays {
 impl Delays {
     /// The wait after failure number `failures` (from 1) in a row, not longer than `at_most`.
     ///
-    /// `fraction` (0 to 1) shifts it by up to a tenth in either direction, so that not everybody comes back at once.
+    /// `fraction` (0 to 1) says how much of it is waited, from three fifths to all, so that those who failed together do
+    /// not come back together.
     /// `asked` is how much longer the registry itself wants to be left alone.
     pub(super) fn after(
         &self,
@@ -87,7 +88,7 @@ impl Delays {
         let wait = doubled
             .min(self.longest)
             .min(at_most)
-            .mul_f64(0.9 + 0.2 * fraction);
+            .mul_f64(0.6 + 0.4 * fraction);
         // Never a moment before the registry allows it; one that is overloaded or being worked on says so, too.
         let may_be_asked = matches!(kind, Kind::RateLimited | Kind::Unreachable);
         let allowed = asked.filter(|_| may_be_asked).unwrap_or_default();
@@ -137,18 +138,12 @@ mod tests {
     #[test]
     fn waits_double_up_to_half_an_hour_or_the_interval_of_the_schedule() {
         let delays = Delays::default();
-        let wait = |failures, at_most| delays.after(Kind::NotFound, failures, at_most, 0.5, None);
+        let wait = |failures, at_most| delays.after(Kind::NotFound, failures, at_most, 1.0, None);
         let minutes = [1, 2, 3, 7, 8, 40].map(|failures| wait(failures, DAY).as_secs() / 30);
         assert_eq!(minutes, [1, 2, 4, 60, 60, 60]);
         assert_eq!(wait(40, 15 * MINUTE), 15 * MINUTE);
-        assert_eq!(
-            delays.after(Kind::Refused, 1, DAY, 0.0, None),
-            MINUTE.mul_f64(4.5)
-        );
-        assert_eq!(
-            delays.after(Kind::Refused, 1, DAY, 1.0, None),
-            MINUTE.mul_f64(5.5)
-        );
+        assert_eq!(delays.after(Kind::Refused, 1, DAY, 0.0, None), 3 * MINUTE);
+        assert_eq!(delays.after(Kind::Refused, 1, DAY, 1.0, None), 5 * MINUTE);
     }
 
     #[test]
@@ -160,7 +155,7 @@ mod tests {
         assert_eq!(wait(Kind::Unreachable, 0.0), 6 * 60 * MINUTE);
         assert!(wait(Kind::RateLimited, 1.0) <= 6 * 66 * MINUTE + MINUTE);
         assert!(wait(Kind::NotFound, 0.0) < MINUTE);
-        let soon = delays.after(Kind::RateLimited, 1, DAY, 0.5, Some(Duration::from_secs(1)));
+        let soon = delays.after(Kind::RateLimited, 1, DAY, 1.0, Some(Duration::from_secs(1)));
         assert_eq!(soon, MINUTE);
     }
 }
