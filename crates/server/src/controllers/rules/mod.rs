@@ -32,7 +32,7 @@ use super::Shared;
 use crate::image::stream_write::typed;
 
 /// Most streams whose rules are followed at once.
-const WORKERS: usize = 16;
+const WORKERS: usize = 50;
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Streams that are looked at without letting others do something.

@@ -16,6 +16,11 @@ const LEAST_GAP: Duration = Duration::from_secs(10);
 /// Pause after rules could not be followed for a reason that is not theirs.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// Most streams whose rules are followed at once at one host, so that one that never answers keeps no other waiting.
+const AT_ONCE_PER_HOST: usize = 8;
+/// Pause before a stream is tried again whose hosts have enough to do.
+const CROWDED: Duration = Duration::from_secs(1);
+
 /// What the administrator decided.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
@@ -42,6 +47,8 @@ pub(super) struct Due {
     pub(super) rules: BTreeSet<String>,
     /// Of the annotation that they stood in.
     version: u64,
+    /// Where their repositories are.
+    hosts: BTreeSet<String>,
 }
 
 /// The rules of one stream.
@@ -62,11 +69,19 @@ struct Item {
     due: Instant,
 }
 
+impl Item {
+    fn host(&self) -> &str {
+        self.repository.split('/').next().unwrap_or_default()
+    }
+}
+
 /// The rules of all streams.
 pub(super) struct Schedule {
     pace: Pace,
     entries: HashMap<StreamKey, Entry>,
     order: BTreeSet<(Instant, StreamKey)>,
+    /// How many streams are at work at each host.
+    at_work: HashMap<String, usize>,
 }
 
 impl Schedule {
@@ -75,6 +90,7 @@ impl Schedule {
             pace,
             entries: HashMap::new(),
             order: BTreeSet::new(),
+            at_work: HashMap::new(),
         }
     }
 
@@ -174,27 +190,57 @@ impl Schedule {
         self.order.first().map(|(due, _)| *due)
     }
 
-    /// What is due, if something is. [`Schedule::ended`] must follow.
+    /// What is due, if something is and its hosts have not enough to do. [`Schedule::ended`] must follow.
     pub(super) fn start(&mut self, now: Instant) -> Option<Due> {
-        let (due, key) = self.order.first().cloned()?;
-        if due > now {
-            return None;
+        loop {
+            let (due, key) = self.order.first().cloned()?;
+            if due > now {
+                return None;
+            }
+            self.take_out(&key);
+            let entry = self.entries.get_mut(&key)?;
+            let is_due = |item: &&mut Item| item.due <= now;
+            let hosts: BTreeSet<String> = (entry.rules.values_mut().filter(is_due))
+                .map(|item| item.host().to_owned())
+                .collect();
+            let is_crowded = |host: &String| self.at_work.get(host).is_some_and(|at| *at >= AT_ONCE_PER_HOST);
+            if hosts.iter().any(is_crowded) {
+                for item in entry.rules.values_mut().filter(is_due) {
+                    item.due = now + CROWDED;
+                }
+                self.put_in(&key, None);
+                continue;
+            }
+            for host in &hosts {
+                *self.at_work.entry(host.clone()).or_default() += 1;
+            }
+            entry.is_under_way = true;
+            let mut rules = BTreeSet::new();
+            for (name, item) in entry.rules.iter_mut().filter(|(_, item)| item.due <= now) {
+                item.begun = Some(now);
+                item.due = now + item.interval;
+                rules.insert(name.clone());
+            }
+            let version = entry.version;
+            return Some(Due {
+                key,
+                rules,
+                version,
+                hosts,
+            });
         }
-        self.take_out(&key);
-        let entry = self.entries.get_mut(&key)?;
-        entry.is_under_way = true;
-        let mut rules = BTreeSet::new();
-        for (name, item) in entry.rules.iter_mut().filter(|(_, item)| item.due <= now) {
-            item.begun = Some(now);
-            item.due = now + item.interval;
-            rules.insert(name.clone());
-        }
-        let version = entry.version;
-        Some(Due { key, rules, version })
     }
 
     /// Rules were followed, or could not be for a reason that is not theirs.
     pub(super) fn ended(&mut self, ended: &Due, is_followed: bool, now: Instant) {
+        for host in &ended.hosts {
+            if let Some(at) = self.at_work.get_mut(host) {
+                *at -= 1;
+                if *at == 0 {
+                    self.at_work.remove(host);
+                }
+            }
+        }
         let Some(entry) = self.entries.get_mut(&ended.key) else {
             return;
         };
@@ -388,6 +434,43 @@ mod tests {
             now + LEAST_GAP,
         );
         assert_eq!(schedule.next_due(), Some(now + 2 * LEAST_GAP));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_has_enough_to_do_keeps_no_other_waiting() {
+        let (mut schedule, now) = schedule();
+        let at = |host: &str| {
+            stream(
+                &format!("[{{repository: {host}/a, match: {{glob: '*'}}}}]"),
+                false,
+            )
+        };
+        for number in 0..20 {
+            schedule.see(
+                &key(&format!("slow{number}")),
+                &at("slow.test"),
+                Seen::Changed,
+                now,
+            );
+        }
+        schedule.see(&key("z"), &at("other.test"), Seen::Changed, now);
+        let begun: Vec<Due> = std::iter::from_fn(|| schedule.start(now)).collect();
+        let keys: Vec<&str> = begun.iter().map(|due| due.key.name.as_str()).collect();
+        assert_eq!(
+            (keys.len(), keys.last()),
+            (AT_ONCE_PER_HOST + 1, Some(&"z")),
+            "{keys:?}"
+        );
+        assert_eq!(schedule.next_due(), Some(now + CROWDED));
+        for due in &begun {
+            schedule.ended(due, true, now);
+        }
+        assert!(schedule.at_work.is_empty());
+        let later = now + CROWDED;
+        assert_eq!(
+            std::iter::from_fn(|| schedule.start(later)).count(),
+            AT_ONCE_PER_HOST
+        );
     }
 
     #[tokio::test(start_paused = true)]
