@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Import(Box<ImportArguments>),
     /// Serve the API: image streams for kubectl and every other client
     Serve(Box<ServeArguments>),
+    /// Show how a server follows the sources of scheduled tags
+    Status(StatusArguments),
     /// Copy a data directory into one file, whether a server runs on it or not
     Backup(BackupArguments),
     /// Make a data directory of a backup
@@ -183,6 +185,52 @@ pub(crate) struct ServeArguments {
     /// Append an audit event for each request to this file; - for standard output
     #[arg(long, value_name = "FILE", env = "IMAGESTREAM_AUDIT_LOG_FILE")]
     pub(crate) audit_log_file: Option<PathBuf>,
+}
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  # As the administrator, beside the data directory
+  imagestream status --kubeconfig imagestream-data/admin.kubeconfig
+
+  # When the streams of a namespace were last looked at, and will be next
+  imagestream status -n team
+
+The server is that of the kubeconfig's current context. Its user needs `get` on the nonResourceURLs
+/imagestream/v1/status and /imagestream/v1/status/*, as the role cluster-reader has it.
+
+Exit status: 0 shown, 1 the server did not answer, 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_EXAMPLES)]
+pub(crate) struct StatusArguments {
+    /// Show each registry host
+    #[arg(long, conflicts_with = "streams")]
+    pub(crate) hosts: bool,
+
+    /// Show each stream
+    #[arg(long)]
+    pub(crate) streams: bool,
+
+    /// Show the streams of this namespace
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with = "hosts")]
+    pub(crate) namespace: Option<String>,
+
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: StatusFormat,
+
+    /// Server and user [default: $KUBECONFIG, or ./imagestream-data/admin.kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// Form of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// For people
+    Table,
+    /// As the server answers
+    Json,
 }
 
 const BACKUP_EXAMPLES: &str = "\

@@ -2,12 +2,14 @@
 
 mod arguments;
 mod backup;
+mod client;
 mod config;
 mod exit;
 mod import;
 mod output;
 mod progress;
 mod serve;
+mod status;
 mod table;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Import(arguments) => import::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Completion { shell } => {

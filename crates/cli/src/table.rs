@@ -156,7 +156,8 @@ fn words(words: &[String]) -> String {
     quoted.join(" ")
 }
 
-fn plain() -> Table {
+/// A table without lines.
+pub(crate) fn plain() -> Table {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
@@ -165,7 +166,7 @@ fn plain() -> Table {
 }
 
 /// The text of a table, without what a terminal could take for commands.
-fn finished(table: &Table) -> String {
+pub(crate) fn finished(table: &Table) -> String {
     let mut text = String::new();
     for line in table.lines() {
         let line: String = line.chars().filter(|character| !character.is_control()).collect();
@@ -231,7 +232,8 @@ fn created(image: &Image) -> String {
     )
 }
 
-fn known(text: &str) -> String {
+/// A text, or what stands for none.
+pub(crate) fn known(text: &str) -> String {
     if text.is_empty() { UNKNOWN } else { text }.to_owned()
 }
 
