@@ -159,11 +159,16 @@ fn relative(moment: &Value, now: Timestamp) -> String {
         return known("");
     };
     let seconds = moment.duration_since(now).as_secs();
-    let span = |seconds: i64| match seconds {
-        ..120 => format!("{seconds}s"),
-        ..7_200 => format!("{}m", seconds / 60),
-        ..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
+    let span = |seconds: i64| {
+        if seconds < 120 {
+            format!("{seconds}s")
+        } else if seconds < 7_200 {
+            format!("{}m", seconds / 60)
+        } else if seconds < 172_800 {
+            format!("{}h", seconds / 3_600)
+        } else {
+            format!("{}d", seconds / 86_400)
+        }
     };
     if seconds > 0 {
         format!("in {}", span(seconds))
