@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::backoff::Delays;
 use self::queue::{News, Pace, Queue};
 use self::request::request;
-use self::wanted::Wants;
+use self::wanted::Source;
 use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
@@ -57,14 +57,11 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
 }
 
 async fn run_with(shared: Arc<Shared>, delays: Delays) -> Result<(), Box<Status>> {
+    let scheduled = &shared.settings.scheduled;
     let pace = Pace {
         quiet_period: shared.settings.quiet_period,
         delays,
-        interval: if shared.settings.scheduled.enabled {
-            shared.settings.scheduled.interval
-        } else {
-            Duration::MAX
-        },
+        schedule: scheduled.enabled.then_some(scheduled.interval),
     };
     let mut controller = ImportController {
         queue: Queue::new(pace),
@@ -220,9 +217,9 @@ impl ImportController {
             self.queue.see(&key, &stream, News::Written, now);
             return;
         }
-        let wants = Wants::of(&stream);
+        let wants = self.queue.wants(&stream);
         let sources = self.queue.choose(&key, &wants, now);
-        let is_full = wants.is_full && sources.contains(&wanted::Source::Repository);
+        let is_full = wants.is_full && sources.contains(&Source::Repository);
         let Some(import) = request(&stream, &sources, is_full) else {
             self.queue.ended(&key, None, no_wait, now);
             self.queue.see(&key, &stream, News::Again, now);

@@ -33,8 +33,9 @@ pub(super) struct Pace {
     /// How long a stream must have been left alone before what is pending in it is imported.
     pub(super) quiet_period: Duration,
     pub(super) delays: Delays,
-    /// The interval at which scheduled tags are looked at anyway.
-    pub(super) interval: Duration,
+    /// The interval at which scheduled tags are looked at anyway, if they are: with the budgets of their hosts, which a
+    /// second way of trying again what failed would only spoil.
+    pub(super) schedule: Option<Duration>,
 }
 
 /// How the controller learned of a stream.
@@ -119,6 +120,11 @@ impl Queue {
         }
     }
 
+    /// What of a stream is not as it wants it, and is for this queue to deal with.
+    pub(super) fn wants(&self, stream: &ImageStream) -> Wants {
+        self.pace.wants(stream)
+    }
+
     /// Learns how a stream is now.
     pub(super) fn see(&mut self, key: &StreamKey, stream: &ImageStream, news: News, now: Instant) {
         let revision = revision(stream);
@@ -141,7 +147,7 @@ impl Queue {
                 return;
             }
         }
-        let wants = Wants::of(stream);
+        let wants = self.wants(stream);
         if wants.sources.is_empty() {
             self.forget(key);
             return;
@@ -294,7 +300,7 @@ impl Queue {
         let Some(stream) = &import.status.import else {
             return;
         };
-        let wants = Wants::of(stream);
+        let wants = self.pace.wants(stream);
         for (source, result) in results(import) {
             let before = followed.attempts.remove(&source);
             let Some(wanted) = wants.sources.get(&source) else {
@@ -365,6 +371,15 @@ fn revision(stream: &ImageStream) -> u64 {
 }
 
 impl Pace {
+    fn wants(&self, stream: &ImageStream) -> Wants {
+        let mut wants = Wants::of(stream);
+        wants.sources.retain(|_, wanted| {
+            let is_left_to_schedule = wanted.is_scheduled && self.schedule.is_some();
+            wanted.state == State::Pending || !is_left_to_schedule
+        });
+        wants
+    }
+
     fn delay(
         &self,
         kind: Kind,
@@ -373,11 +388,8 @@ impl Pace {
         fraction: f64,
         asked: Option<Duration>,
     ) -> Duration {
-        let at_most = if wanted.is_scheduled {
-            self.interval
-        } else {
-            Duration::MAX
-        };
+        let at_most = self.schedule.filter(|_| wanted.is_scheduled);
+        let at_most = at_most.unwrap_or(Duration::MAX);
         self.delays.after(kind, failures, at_most, fraction, asked)
     }
 }

@@ -353,7 +353,7 @@ async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
         queue: Queue::new(Pace {
             quiet_period: Duration::ZERO,
             delays: at_once(),
-            interval: NEVER,
+            schedule: None,
         }),
         workers: JoinSet::new(),
         hosts: HashMap::new(),

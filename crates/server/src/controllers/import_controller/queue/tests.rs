@@ -9,7 +9,7 @@ fn pace() -> Pace {
     Pace {
         quiet_period: 5 * SECOND,
         delays: Delays::default(),
-        interval: 15 * 60 * SECOND,
+        schedule: Some(15 * 60 * SECOND),
     }
 }
 
@@ -317,5 +317,19 @@ async fn a_new_secret_lets_what_was_refused_be_tried_again_and_nothing_else() {
         queue.see(&key(), &stream, News::Again, later);
         let expected = if is_sooner { later + 5 * SECOND } else { due };
         assert_eq!(queue.next_due(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_tag_that_failed_is_left_to_the_schedule_if_there_is_one() {
+    let begun = Instant::now();
+    for (schedule, least) in [(Some(15 * 60 * SECOND), 1), (None, 50)] {
+        let mut stream = stream(1, &["a"]);
+        stream.spec.tags.get_mut("a").unwrap().import_policy.scheduled = true;
+        let mut queue = Queue::new(Pace { schedule, ..pace() });
+        queue.see(&key(), &stream, News::Written, begun);
+        let tries = follow(&mut queue, &mut stream, NOT_FOUND, begun + 24 * HOUR);
+        assert!((least..=least * 2 - 1).contains(&tries), "{tries}");
+        assert_eq!(queue.streams.is_empty(), schedule.is_some());
     }
 }
