@@ -35,10 +35,11 @@ impl Surroundings {
         let mut endpoints = core::endpoints(context, &quotas);
         endpoints.extend(config::endpoints(context));
         endpoints.push(custom_resources::endpoint());
-        endpoints.extend(project::endpoints(context, &core::namespaces::endpoint(context)));
         endpoints.push(users::endpoint());
         let rbac = rbac::prepare(context).await?;
         endpoints.extend(rbac.endpoints);
+        let namespaces = core::namespaces::endpoint(context);
+        endpoints.extend(project::endpoints(context, &namespaces, &rbac.sync));
         let mut tasks = core::tasks(context, &quotas);
         tasks.push(rbac.task);
         Ok(Self {

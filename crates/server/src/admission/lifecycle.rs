@@ -9,13 +9,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause};
 use super::Write;
 use crate::context::Context;
 use crate::core::namespaces::{NAMESPACES, is_terminating};
+use crate::project::PROJECTS;
 
 /// Namespaces that are always there.
 const IMMORTAL: [&str; 1] = [crate::core::namespaces::DEFAULT];
 
 pub(super) async fn admit(context: &Context, write: &Write<'_>) -> Result<(), Box<Status>> {
     let namespace = &write.request.info.namespace;
-    if std::ptr::eq(write.resource, &raw const NAMESPACES) {
+    if [&raw const NAMESPACES, &raw const PROJECTS].contains(&std::ptr::from_ref(write.resource)) {
         let name = &*write.request.info.name;
         if write.verb == Verb::Delete && IMMORTAL.contains(&name) {
             let error = "this namespace may not be deleted";

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Value, json};
 
-use super::terminate;
+pub(crate) use super::terminate::clear_remains;
 use crate::age;
 use crate::context::Context;
 use crate::plain::{AGE, NAME, checked_new, checked_replacement, column, set_field, with_metadata};
@@ -195,7 +195,7 @@ impl Strategy for Namespaces {
         Box::pin(async move {
             let object = fresh(object)?;
             // Nobody inherits what was written while an earlier namespace of the name ended.
-            terminate::clear_remains(&self.context, metadata::text(&object, "name")).await?;
+            clear_remains(&self.context, metadata::text(&object, "name")).await?;
             Ok(object)
         })
     }

@@ -119,7 +119,7 @@ async fn end(context: &Context, name: &str) -> Result<bool, Box<Status>> {
 ///
 /// # Errors
 /// Those of the store.
-pub(super) async fn clear_remains(context: &Context, name: &str) -> Result<(), Box<Status>> {
+pub(crate) async fn clear_remains(context: &Context, name: &str) -> Result<(), Box<Status>> {
     let absent = Precondition::Absent(context.namespaces.key("", name));
     for objects in contents(context) {
         clear(&objects, name, &absent).await?;

@@ -11,16 +11,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::rbac::PolicySync;
+
+pub(crate) use projects::PROJECTS;
 
 const GROUP: &str = "project.openshift.io";
 /// What people call the project.
 const DISPLAY_NAME: &str = "openshift.io/display-name";
 
-/// The endpoints of the group, over that of namespaces.
-pub(crate) fn endpoints(context: &Arc<Context>, namespaces: &Arc<dyn Endpoint>) -> Vec<Arc<dyn Endpoint>> {
+/// The endpoints of the group, over that of namespaces. `policy` puts the role of whoever asks for a project in force.
+pub(crate) fn endpoints(
+    context: &Arc<Context>,
+    namespaces: &Arc<dyn Endpoint>,
+    policy: &Arc<PolicySync>,
+) -> Vec<Arc<dyn Endpoint>> {
     vec![
         projects::endpoint(context, namespaces),
-        requests::endpoint(context, namespaces),
+        requests::endpoint(context, policy),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! `projects`: namespaces, of which everybody sees those that they may see.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -10,6 +11,8 @@ use imagestream_apiserver::kind::{Column, Kind, Resource, Verb};
 use imagestream_apiserver::metadata;
 use imagestream_apiserver::options::{DeleteOptions, ListOptions};
 use imagestream_apiserver::rbac::{Attributes, Target};
+use imagestream_apiserver::selectors::field::FieldSelector;
+use imagestream_apiserver::selectors::label::LabelSelector;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Value, json};
@@ -29,7 +32,7 @@ static KIND: Kind = Kind {
 };
 
 /// Projects.
-pub(super) static PROJECTS: Resource = Resource {
+pub(crate) static PROJECTS: Resource = Resource {
     kind: &KIND,
     plural: "projects",
     subresource: "",
@@ -60,7 +63,7 @@ impl Projects {
         let mut items = Vec::new();
         for namespace in list.items {
             let project = project(namespace)?;
-            if is_visible(&self.context, &request.user, &project) {
+            if is_visible(&self.context, &request.user, metadata::text(&project, "name")) {
                 items.push(project.into());
             }
         }
@@ -73,14 +76,26 @@ impl Projects {
     }
 
     async fn watch(&self, request: &Request, options: ListOptions) -> Result<Outcome, Box<Status>> {
+        let (context, user) = (Arc::clone(&self.context), request.user.clone());
+        let mut view = View {
+            seen: HashSet::new(),
+            is_visible: move |name: &str| is_visible(&context, &user, name),
+        };
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            // The client has listed before what it goes on to watch.
+            let (all, _) = self
+                .context
+                .namespaces
+                .all("", &LabelSelector::default(), &FieldSelector::default())
+                .await?;
+            for namespace in all {
+                view.begin_with(metadata::text(&namespace.to_value()?, "name"));
+            }
+        }
         let Outcome::Watch(events) = self.namespaces.watch(request, options).await? else {
             return Err(errors::internal_error("a watch of namespaces is no watch").into());
         };
-        let (context, user) = (Arc::clone(&self.context), request.user.clone());
-        let shown = events.filter_map(move |event| {
-            let shown = shown(&context, &user, event);
-            std::future::ready(shown)
-        });
+        let shown = events.filter_map(move |event| std::future::ready(view.shown(event)));
         Ok(Outcome::Watch(shown.boxed()))
     }
 
@@ -90,31 +105,53 @@ impl Projects {
     }
 }
 
-/// An event of a namespace as its project's, if the user may see it. What a user may see is asked with each event: a
-/// role that is taken away hides what comes after.
-fn shown(context: &Context, user: &UserInfo, event: WatchEvent) -> Option<WatchEvent> {
-    let (object, make): (_, fn(_) -> WatchEvent) = match event {
-        WatchEvent::Added(object) => (object, WatchEvent::Added),
-        WatchEvent::Modified(object) => (object, WatchEvent::Modified),
-        WatchEvent::Deleted(object) => (object, WatchEvent::Deleted),
-        WatchEvent::Bookmark(mut mark) => {
-            if let Some(fields) = mark.as_object_mut() {
-                fields.insert("kind".into(), "Project".into());
-                fields.insert("apiVersion".into(), PROJECTS.kind.api_version().into());
-            }
-            return Some(WatchEvent::Bookmark(mark));
+/// What one watch has shown of the namespaces. Who loses the right to see one sees it go.
+struct View<F> {
+    seen: HashSet<String>,
+    is_visible: F,
+}
+
+impl<F: Fn(&str) -> bool> View<F> {
+    fn begin_with(&mut self, name: &str) {
+        if (self.is_visible)(name) {
+            self.seen.insert(name.to_owned());
         }
-        WatchEvent::Error(status) => return Some(WatchEvent::Error(status)),
-    };
-    match project(object) {
-        Ok(project) => is_visible(context, user, &project).then(|| make(project.into())),
-        Err(status) => Some(WatchEvent::Error(status)),
+    }
+
+    /// A change to a namespace as a change to what is seen of it, if it is one.
+    fn shown(&mut self, event: WatchEvent) -> Option<WatchEvent> {
+        let (object, is_deleted) = match event {
+            WatchEvent::Bookmark(mark) => {
+                let mark = project(mark.into());
+                return Some(mark.map_or_else(WatchEvent::Error, WatchEvent::Bookmark));
+            }
+            WatchEvent::Error(status) => return Some(WatchEvent::Error(status)),
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+            WatchEvent::Deleted(object) => (object, true),
+        };
+        let object = match project(object) {
+            Ok(object) => object,
+            Err(status) => return Some(WatchEvent::Error(status)),
+        };
+        let name = metadata::text(&object, "name");
+        let was_seen = self.seen.contains(name);
+        match (was_seen, !is_deleted && (self.is_visible)(name)) {
+            (false, false) => None,
+            (false, true) => {
+                self.seen.insert(name.to_owned());
+                Some(WatchEvent::Added(object.into()))
+            }
+            (true, true) => Some(WatchEvent::Modified(object.into())),
+            (true, false) => {
+                self.seen.remove(name);
+                Some(WatchEvent::Deleted(object.into()))
+            }
+        }
     }
 }
 
 /// Whether the user may see the namespace, or its project.
-fn is_visible(context: &Context, user: &UserInfo, project: &Value) -> bool {
-    let name = metadata::text(project, "name");
+fn is_visible(context: &Context, user: &UserInfo, name: &str) -> bool {
     [(GROUP, "projects"), ("", "namespaces")]
         .into_iter()
         .any(|(group, resource)| {
@@ -145,7 +182,7 @@ fn as_project(outcome: Outcome) -> Result<Outcome, Box<Status>> {
 }
 
 /// A status about a namespace as one about its project.
-pub(super) fn of_project(mut status: Box<Status>) -> Box<Status> {
+fn of_project(mut status: Box<Status>) -> Box<Status> {
     let resource: GroupResource<'_> = PROJECTS.group_resource();
     if let Some(message) = &mut status.message {
         *message = message.replacen("namespaces ", &format!("{resource} "), 1);
@@ -210,5 +247,62 @@ impl Endpoint for Projects {
             .unwrap_or_else(|| "".into());
         let phase = object.pointer("/status/phase").cloned().unwrap_or_default();
         vec![metadata::text(object, "name").into(), display_name, phase]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use imagestream_apiserver::endpoint::Object;
+
+    use super::*;
+
+    fn namespace(name: &str) -> Object {
+        json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}).into()
+    }
+
+    /// What is shown of an event: the type and the kind.
+    fn seen(event: Option<WatchEvent>) -> Option<(&'static str, String)> {
+        let (word, object) = match event? {
+            WatchEvent::Added(object) => ("added", object),
+            WatchEvent::Modified(object) => ("modified", object),
+            WatchEvent::Deleted(object) => ("deleted", object),
+            WatchEvent::Bookmark(object) => ("bookmark", object.into()),
+            WatchEvent::Error(status) => panic!("{status:?}"),
+        };
+        let object = object.into_value().unwrap();
+        assert_eq!(object["apiVersion"], "project.openshift.io/v1");
+        Some((word, object["kind"].as_str().unwrap().to_owned()))
+    }
+
+    #[test]
+    fn a_watch_shows_only_what_its_user_sees_and_lets_go_what_they_see_no_more() {
+        let allowed = RefCell::new(vec!["mine", "listed"]);
+        let mut view = View {
+            seen: HashSet::new(),
+            is_visible: |name: &str| allowed.borrow().contains(&name),
+        };
+        view.begin_with("listed");
+        view.begin_with("theirs");
+        let project = |word| Some((word, "Project".to_owned()));
+        let mut show = |event| seen(view.shown(event));
+        assert_eq!(show(WatchEvent::Added(namespace("mine"))), project("added"));
+        assert_eq!(show(WatchEvent::Modified(namespace("mine"))), project("modified"));
+        assert_eq!(
+            show(WatchEvent::Modified(namespace("listed"))),
+            project("modified")
+        );
+        assert_eq!(show(WatchEvent::Added(namespace("theirs"))), None);
+        assert_eq!(show(WatchEvent::Deleted(namespace("theirs"))), None);
+        allowed.borrow_mut().push("theirs");
+        assert_eq!(show(WatchEvent::Modified(namespace("theirs"))), project("added"));
+        allowed.borrow_mut().clear();
+        assert_eq!(show(WatchEvent::Modified(namespace("mine"))), project("deleted"));
+        // It was gone for this user when it went for everybody.
+        assert_eq!(show(WatchEvent::Deleted(namespace("mine"))), None);
+        assert_eq!(show(WatchEvent::Deleted(namespace("listed"))), project("deleted"));
+        let bookmark = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}});
+        assert_eq!(show(WatchEvent::Bookmark(bookmark)), project("bookmark"));
     }
 }

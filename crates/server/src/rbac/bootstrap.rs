@@ -13,46 +13,78 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use super::roles::to_value;
 use crate::context::Context;
 
-/// Where the store remembers that they were created, so that those that were deleted stay away.
-const CREATED: &str = "/imagestream/bootstrap/roles";
+/// Roles and bindings that belong together.
+struct Defaults {
+    /// Where the store remembers that they were created, so that those that were deleted stay away.
+    created: &'static str,
+    yaml: &'static str,
+}
 
-/// Creates all of them in a store that has never had them.
+/// All of them. What comes later is a new entry: a store from before it gets it at the next start.
+const DEFAULTS: [Defaults; 2] = [
+    Defaults {
+        created: "/imagestream/bootstrap/roles",
+        yaml: include_str!("bootstrap.yaml"),
+    },
+    Defaults {
+        created: "/imagestream/bootstrap/openshift-roles",
+        yaml: include_str!("bootstrap_openshift.yaml"),
+    },
+];
+
+/// Creates all of them in a store that has never had them. What an administrator made under such a name stays.
 ///
 /// # Errors
 /// Those of the store.
 pub(super) async fn create(context: &Context) -> Result<(), Box<Status>> {
-    let failed = imagestream_apiserver::storage::failed;
-    if context.store.get(CREATED, None).await.map_err(failed)?.is_some() {
-        return Ok(());
+    for defaults in &DEFAULTS {
+        defaults.create(context).await?;
     }
-    let mut preconditions = vec![Precondition::Absent(CREATED.into())];
-    let mut writes = vec![Write::Put(CREATED.into(), bytes())];
-    for object in defaults()? {
-        let of_kind = match object {
-            Object::Role(_) => 0,
-            Object::ClusterRole(_) => 1,
-            Object::RoleBinding(_) => 2,
-            Object::ClusterRoleBinding(_) => 3,
+    Ok(())
+}
+
+impl Defaults {
+    async fn create(&self, context: &Context) -> Result<(), Box<Status>> {
+        let failed = imagestream_apiserver::storage::failed;
+        let is_there = async |key: &str| {
+            let found = context.store.get(key, None).await.map_err(failed)?;
+            Ok::<_, Box<Status>>(found.is_some())
         };
-        let mut value = to_value(&object).map_err(errors::internal_error)?;
-        metadata::identify(&mut value, Timestamp::now());
-        let write = context.rbac[of_kind].put(&value)?;
-        preconditions.push(Precondition::Absent(write.key().to_owned()));
-        writes.push(write);
+        if is_there(self.created).await? {
+            return Ok(());
+        }
+        let mut preconditions = vec![Precondition::Absent(self.created.into())];
+        let mut writes = vec![Write::Put(self.created.into(), bytes())];
+        for object in self.objects()? {
+            let of_kind = match object {
+                Object::Role(_) => 0,
+                Object::ClusterRole(_) => 1,
+                Object::RoleBinding(_) => 2,
+                Object::ClusterRoleBinding(_) => 3,
+            };
+            let mut value = to_value(&object).map_err(errors::internal_error)?;
+            metadata::identify(&mut value, Timestamp::now());
+            let write = context.rbac[of_kind].put(&value)?;
+            if is_there(write.key()).await? {
+                continue;
+            }
+            preconditions.push(Precondition::Absent(write.key().to_owned()));
+            writes.push(write);
+        }
+        match context.store.commit(&preconditions, &writes).await {
+            // Another server of the same store was first.
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
-    match context.store.commit(&preconditions, &writes).await {
-        // Another server of the same store was first.
-        Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
-        Err(error) => Err(failed(error)),
+
+    fn objects(&self) -> Result<Vec<Object>, Box<Status>> {
+        load(self.yaml).map_err(|error| errors::internal_error(error).into())
     }
 }
 
 fn bytes() -> bytes::Bytes {
     bytes::Bytes::from_static(b"1")
-}
-
-fn defaults() -> Result<Vec<Object>, Box<Status>> {
-    load(include_str!("bootstrap.yaml")).map_err(|error| errors::internal_error(error).into())
 }
 
 #[cfg(test)]
@@ -65,7 +97,7 @@ mod tests {
 
     fn may(user: &UserInfo, verb: &str, target: Target<'_>) -> bool {
         let mut policy = Policy::new();
-        for object in defaults().unwrap() {
+        for object in DEFAULTS.iter().flat_map(|defaults| defaults.objects().unwrap()) {
             policy.put(object, Origin::Stored);
         }
         Authorizer::new(policy)
@@ -108,7 +140,7 @@ mod tests {
     #[test]
     fn admin_edit_and_view_gather_what_each_may_do_with_streams() {
         let mut policy = Policy::new();
-        for object in defaults().unwrap() {
+        for object in DEFAULTS.iter().flat_map(|defaults| defaults.objects().unwrap()) {
             policy.put(object, Origin::Stored);
         }
         let has = |role: &str, resource: &str, verb: &str| {

@@ -12,7 +12,7 @@ use imagestream_apiserver::endpoint::Endpoint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::context::Context;
-use policy_sync::PolicySync;
+pub(crate) use policy_sync::PolicySync;
 
 /// What [`prepare`] makes.
 pub struct Rbac {
@@ -20,6 +20,8 @@ pub struct Rbac {
     pub endpoints: Vec<Arc<dyn Endpoint>>,
     /// Keeps the authorizer up to date; to be polled as long as the server lives.
     pub task: BoxFuture<'static, ()>,
+    /// Puts in force at once what was written beside the endpoints.
+    pub(crate) sync: Arc<PolicySync>,
 }
 
 /// Creates the roles that are there from the start, puts what is stored in force, and makes the endpoints.
@@ -34,6 +36,7 @@ pub async fn prepare(context: &Arc<Context>) -> Result<Rbac, Box<Status>> {
     endpoints.extend(reviews::endpoints(context));
     Ok(Rbac {
         endpoints,
-        task: Box::pin(sync.follow()),
+        task: Box::pin(Arc::clone(&sync).follow()),
+        sync,
     })
 }

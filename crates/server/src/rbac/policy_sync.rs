@@ -26,7 +26,7 @@ use crate::context::Context;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// See the [module](self).
-pub(super) struct PolicySync {
+pub(crate) struct PolicySync {
     authorizer: Arc<Authorizer>,
     kinds: [(RoleKind, Arc<Objects>); 4],
     /// What is in force.
@@ -78,6 +78,14 @@ impl PolicySync {
         self.objects(kind).ready().await?;
         self.apply(kind, namespace, name);
         Ok(())
+    }
+
+    /// Puts in force what is stored of a role binding now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn refresh_role_binding(&self, namespace: &str, name: &str) -> Result<(), Box<Status>> {
+        self.refresh(RoleKind::RoleBinding, namespace, name).await
     }
 
     fn objects(&self, kind: RoleKind) -> &Objects {
