@@ -11,7 +11,7 @@ pub mod core;
 mod custom_resources;
 mod data_dir;
 pub mod image;
-pub mod notifications;
+mod notifications;
 mod open;
 mod plain;
 mod project;
