@@ -32,6 +32,12 @@ pub struct Quota {
 const LONGEST_WAIT: u64 = 24 * 60 * 60 * 1000;
 /// Wait for requests to be allowed again where nothing tells when.
 const UNKNOWN_WAIT: u64 = 10 * 60 * 1000;
+/// First wait after a host refused a fetch without saying for how long; doubled each time.
+const FIRST_REFUSAL: Duration = Duration::from_secs(60);
+/// Longest wait after a host refused a fetch, however long it asks for.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60 * 60);
+/// Fetches in a row after which a host that refused is asked for twice as many.
+const TRUSTED: u32 = 8;
 /// Checks in a row with ever less left after which checks are taken to count.
 const EVIDENCE: u8 = 4;
 /// Requests that a fetch is supposed to cost until some were seen.
@@ -49,6 +55,14 @@ pub(crate) struct Allowance {
     drops: u8,
     /// Something was fetched since the last check.
     fetched: bool,
+    /// When the last fetch began.
+    begun: Millis,
+    /// Nothing is fetched before then.
+    refused_until: Millis,
+    /// How often fetches were refused, less what was regained by those that were not.
+    refusals: u32,
+    /// Fetches since then that were not refused.
+    accepted: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,8 +115,18 @@ impl Known {
 }
 
 impl Allowance {
-    /// When a fetch may begin; now or earlier if it may.
-    pub(crate) fn fetch_at(&self, now: Millis) -> Millis {
+    /// When a fetch may begin; now or earlier if it may. `None` if that depends on one that is under way.
+    pub(crate) fn fetch_at(&self, now: Millis) -> Option<Millis> {
+        let Some(gap) = self.gap() else {
+            return Some(self.quota_at(now));
+        };
+        // A host that refused gets one at a time, and no more often than it took them since.
+        let spaced = self.begun.after(gap).max(self.refused_until);
+        (self.fetching == 0).then(|| self.quota_at(now).max(spaced))
+    }
+
+    /// When what is known of the quota allows another fetch.
+    fn quota_at(&self, now: Millis) -> Millis {
         let Some(known) = &self.known else {
             return now;
         };
@@ -121,8 +145,34 @@ impl Allowance {
         if is_allowed { now } else { known.when(wanted, now) }
     }
 
-    pub(crate) fn fetch_begins(&mut self) {
+    pub(crate) fn fetch_begins(&mut self, now: Millis) {
         self.fetching += 1;
+        self.begun = now;
+    }
+
+    /// The host refused a fetch. That says nothing of checks: many hosts do not count these.
+    pub(crate) fn fetch_refused(&mut self, retry_after: Option<Duration>, now: Millis) {
+        // What was under way when the host began to refuse tells nothing new.
+        if now >= self.refused_until {
+            self.refusals = (self.refusals + 1).min(6);
+        }
+        self.accepted = 0;
+        let wait = retry_after.or(self.gap()).unwrap_or(FIRST_REFUSAL);
+        self.refused_until = self.refused_until.max(now.after(wait.min(LONGEST_REFUSAL)));
+    }
+
+    /// The host did not refuse one.
+    pub(crate) fn fetch_accepted(&mut self) {
+        self.accepted += 1;
+        if self.accepted >= TRUSTED {
+            self.accepted = 0;
+            self.refusals = self.refusals.saturating_sub(1);
+        }
+    }
+
+    /// The least time from one fetch to the next at a host that refused.
+    fn gap(&self) -> Option<Duration> {
+        Some(FIRST_REFUSAL.saturating_mul(1 << self.refusals.checked_sub(1)?))
     }
 
     /// A fetch ended that took so many requests.
@@ -229,7 +279,7 @@ mod tests {
     #[test]
     fn nothing_waits_for_a_host_that_tells_nothing() {
         let allowance = Allowance::default();
-        assert_eq!(allowance.fetch_at(Millis(5)), Millis(5));
+        assert_eq!(allowance.quota_at(Millis(5)), Millis(5));
         assert_eq!(allowance.check_at(Millis(5)), None);
     }
 
@@ -237,8 +287,8 @@ mod tests {
     fn a_fetch_waits_until_the_quota_is_full_again_if_it_is_told_when() {
         let mut allowance = Allowance::default();
         allowance.checked(Some(&quota(1, Some(HOUR))), Millis(1000));
-        assert_eq!(allowance.fetch_at(Millis(2000)), Millis(1000 + HOUR));
-        assert_eq!(allowance.fetch_at(Millis(1000 + HOUR)), Millis(1000 + HOUR));
+        assert_eq!(allowance.quota_at(Millis(2000)), Millis(1000 + HOUR));
+        assert_eq!(allowance.quota_at(Millis(1000 + HOUR)), Millis(1000 + HOUR));
     }
 
     #[test]
@@ -246,9 +296,9 @@ mod tests {
         let mut allowance = Allowance::default();
         allowance.checked(Some(&quota(0, None)), Millis(0));
         // 100 in 6 hours: one in 216 s.
-        let at = allowance.fetch_at(Millis(0));
+        let at = allowance.quota_at(Millis(0));
         assert_eq!(at, Millis(2 * 216_000));
-        assert_eq!(allowance.fetch_at(at), at);
+        assert_eq!(allowance.quota_at(at), at);
     }
 
     #[test]
@@ -256,13 +306,13 @@ mod tests {
         let mut allowance = Allowance::default();
         allowance.checked(Some(&quota(4, Some(HOUR))), Millis(0));
         for _ in 0..2 {
-            assert_eq!(allowance.fetch_at(Millis(1)), Millis(1));
-            allowance.fetch_begins();
+            assert_eq!(allowance.quota_at(Millis(1)), Millis(1));
+            allowance.fetch_begins(Millis(1));
         }
-        assert_eq!(allowance.fetch_at(Millis(1)), Millis(HOUR));
+        assert_eq!(allowance.quota_at(Millis(1)), Millis(HOUR));
         allowance.fetch_ended(1, Some(&quota(3, Some(HOUR - 1))), Millis(1));
         // They cost less than supposed.
-        assert_eq!(allowance.fetch_at(Millis(1)), Millis(1));
+        assert_eq!(allowance.quota_at(Millis(1)), Millis(1));
     }
 
     #[test]
@@ -281,5 +331,32 @@ mod tests {
             next >= Millis(1000 + 200_000) && next <= Millis(1000 + HOUR),
             "{next:?}"
         );
+    }
+
+    #[test]
+    fn a_host_that_refuses_fetches_gets_one_at_a_time_ever_more_seldom_until_it_takes_them_again() {
+        let mut allowance = Allowance::default();
+        let mut now = Millis(1_000);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            allowance.fetch_begins(now);
+            allowance.fetch_ended(0, None, now);
+            allowance.fetch_refused(None, now);
+            let next = allowance.fetch_at(now).unwrap_or_default();
+            waits.push(next.since(now).as_secs() / 60);
+            now = next;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 32, 32]);
+
+        allowance.fetch_begins(now);
+        assert_eq!(allowance.fetch_at(now), None, "one at a time");
+        for _ in 0..6 * TRUSTED {
+            allowance.fetch_ended(1, None, now);
+            allowance.fetch_accepted();
+            allowance.fetch_begins(now);
+        }
+        assert_eq!(allowance.fetch_at(now), Some(now));
+        allowance.fetch_refused(Some(Duration::from_secs(1_000_000)), now);
+        assert_eq!(allowance.refused_until, now.after(LONGEST_REFUSAL));
     }
 }

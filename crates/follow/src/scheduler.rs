@@ -66,6 +66,9 @@ pub enum Failure {
     Other,
 }
 
+/// A repository of which more is followed is asked as a whole, because of a push, no more often than its sources are.
+const MANY: usize = 1_000;
+
 /// Who follows what, and what is due.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -137,14 +140,14 @@ impl Scheduler {
                 if let Some(host) = self.host_of(source) {
                     host.followers += 1;
                 }
-                changed.push((source, is_new));
+                changed.push((source, is_new, interval_ms));
                 id
             };
             after.insert(wanted.tag, id);
             order.push(id);
         }
-        for (source, is_new) in changed {
-            self.adapt(source, is_new, now);
+        for (source, is_new, interval_ms) in changed {
+            self.adapt(source, is_new, interval_ms, now);
         }
         for id in before.into_values() {
             self.unfollow(id, now);
@@ -205,6 +208,9 @@ impl Scheduler {
         };
         entry.state = State::Waiting;
         entry.last_check = now.seconds();
+        if outcome == Asked::Unchanged {
+            entry.outcome = LastOutcome::Unchanged;
+        }
         let is_followed = entry.followers > 0;
         let Some(host_id) = self.table.host_of(id) else {
             return;
@@ -263,7 +269,13 @@ impl Scheduler {
             Fetched::Failed(failure) => Some(failure),
             Fetched::Done { .. } => None,
         };
-        heard(host, failure, feedback, now);
+        if failure == Some(Failure::RateLimited) {
+            host.allowance.fetch_refused(feedback.retry_after, now);
+            host.reached(now);
+        } else {
+            host.allowance.fetch_accepted();
+            heard(host, failure, feedback, now);
+        }
         if !is_followed {
             self.forget(id);
         } else if failure == Some(Failure::RateLimited) {
@@ -286,6 +298,15 @@ impl Scheduler {
         let Some(repository) = self.table.find_repository(host_id, repository) else {
             return 0;
         };
+        let poke_interval = millis(self.options.poke_interval);
+        let entry = &mut self.table.repositories[repository as usize];
+        if tag.is_none() && entry.sources.len() > MANY {
+            // All of them are asked soon anyway; each push that is told must not cost as much as they are.
+            if entry.poked > now {
+                return entry.sources.len();
+            }
+            entry.poked = now.max(Millis(entry.poked.0 + poke_interval));
+        }
         let sources: Vec<u32> = match tag {
             Some(tag) => {
                 // A new tag is news for those who follow which tags there are.
@@ -297,7 +318,6 @@ impl Scheduler {
             }
             None => self.table.repositories[repository as usize].sources.clone(),
         };
-        let poke_interval = millis(self.options.poke_interval);
         for id in &sources {
             let Some(entry) = self.table.source_mut(*id) else {
                 continue;
@@ -425,6 +445,7 @@ impl Scheduler {
     }
 
     fn unfollow(&mut self, follower: u32, now: Millis) {
+        let interval_ms = self.table.followers[follower as usize].interval_ms;
         let source = self.table.unfollow(follower);
         if let Some(host) = self.host_of(source) {
             host.followers -= 1;
@@ -435,8 +456,12 @@ impl Scheduler {
         match (entry.followers, entry.state) {
             (0, State::Waiting | State::Queued) => self.forget(source),
             // It is forgotten when what is under way for it has ended.
-            (0, State::Asking | State::Fetching) => {}
-            _ => self.adapt(source, false, now),
+            (0, State::Asking | State::Fetching) => {
+                if let Some(entry) = self.table.source_mut(source) {
+                    entry.interval_ms = 0;
+                }
+            }
+            _ => self.adapt(source, false, interval_ms, now),
         }
     }
 
@@ -455,22 +480,35 @@ impl Scheduler {
         }
     }
 
-    /// Takes in that others follow a source than before: how often it is asked, and when next.
-    fn adapt(&mut self, id: u32, is_new: bool, now: Millis) {
-        let asked_for = self
-            .table
-            .followers_of(id)
-            .map(|follower| match follower.interval_ms {
-                0 => self.interval_ms,
-                own => own,
-            });
-        let interval_ms = asked_for.min().unwrap_or(self.interval_ms);
+    /// Takes in that one who asks for this interval (0: for none) follows a source from now on, or no more: how often it
+    /// is asked, and when next.
+    fn adapt(&mut self, id: u32, is_new: bool, interval_ms: u32, now: Millis) {
+        let default = self.interval_ms;
+        let or_default = |interval_ms: u32| if interval_ms == 0 { default } else { interval_ms };
+        let Some(entry) = self.table.source(id) else {
+            return;
+        };
+        let (one, present) = (or_default(interval_ms), entry.interval_ms);
+        // There may be a hundred thousand who follow it: they are looked at only if the interval may change, and no
+        // further than to the first who asks for what it is.
+        let least = if present != 0 && one != present {
+            one.min(present)
+        } else {
+            let mut least = u32::MAX;
+            for follower in self.table.followers_of(id) {
+                least = least.min(or_default(follower.interval_ms));
+                if least <= present {
+                    break;
+                }
+            }
+            least
+        };
         let Some(entry) = self.table.source_mut(id) else {
             return;
         };
-        let is_same = entry.interval_ms == interval_ms;
-        entry.interval_ms = interval_ms;
-        if (is_new || !is_same) && entry.state == State::Waiting {
+        entry.interval_ms = least;
+        // What is due stays due.
+        if (is_new || (least != present && entry.due > now)) && entry.state == State::Waiting {
             self.due_in_turn(id, now);
         }
     }
@@ -492,9 +530,6 @@ impl Scheduler {
             }
             entry.failures = entry.failures.saturating_add(1);
         } else {
-            if entry.outcome != LastOutcome::Moved {
-                entry.outcome = LastOutcome::Unchanged;
-            }
             entry.failures = 0;
         }
         if std::mem::take(&mut entry.again) {

@@ -70,6 +70,8 @@ pub(crate) struct Repository {
     pub(crate) host: u32,
     pub(crate) name: Box<str>,
     pub(crate) sources: Vec<u32>,
+    /// When it was asked as a whole because of a push, or will be.
+    pub(crate) poked: Millis,
 }
 
 /// A tag of a stream that follows a source.
@@ -140,6 +142,7 @@ impl Table {
             host,
             name: name.into(),
             sources: Vec::new(),
+            poked: Millis(0),
         }));
         let (hasher, repositories) = (&self.hasher, &self.repositories);
         let hash = |id: &u32| {
