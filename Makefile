@@ -5,7 +5,7 @@ COMPILER = cc=gcc make=make
 SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl kubectl=kubernetes-client
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: run test conformance bench bench-api bench-import bench-store fmt lint fuzz-check help
+.PHONY: run test conformance bench bench-api bench-follow bench-import bench-store fmt lint fuzz-check help
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ ifdef IMAGESTREAM_CONFORMANCE_DIR
 endif
 	@scripts/conformance $(CURDIR)/target/debug/imagestream
 
-bench: bench-import bench-store bench-api  ## all benchmarks
+bench: bench-import bench-store bench-api bench-follow  ## all benchmarks
 
 bench-import:    ## an import beside a loop of skopeo and the floor of three round trips
 	@scripts/need $(COMPILER) protoc=protobuf-compiler skopeo=skopeo
@@ -49,6 +49,11 @@ bench-api:       ## the server as its clients see it: start, memory, reads, writ
 	@scripts/need $(COMPILER) protoc=protobuf-compiler
 	$(CARGO) build --locked --release --package imagestream --package imagestream-bench --bins
 	target/release/bench-api
+
+bench-follow:    ## how many scheduled tags a server can look at in a second, and their memory
+	@scripts/need $(COMPILER) protoc=protobuf-compiler
+	$(CARGO) build --locked --release --package imagestream --package imagestream-bench --bins
+	target/release/bench-follow
 
 fmt:             ## format the code
 	$(CARGO) fmt --all

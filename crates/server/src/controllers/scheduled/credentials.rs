@@ -68,6 +68,11 @@ impl NamespaceCredentials {
         self.known.remove(namespace).is_some()
     }
 
+    /// Of how many namespaces they are known.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// Reads all again when they are next asked for.
     pub(super) fn forget_all(&mut self) {
         self.known.clear();

@@ -47,10 +47,14 @@ use crate::image::stream_write::typed;
 
 /// Most looks at once: more than many hosts need that don't answer.
 const AT_ONCE: usize = 2_048;
-/// Time between two readings of the cluster's registry configuration, and of the gauges.
+/// Time between two readings of the cluster's registry configuration.
 const REFRESH: Duration = Duration::from_secs(2);
+/// Time between two looks at the figures: they are made of all sources.
+const FIGURES: Duration = Duration::from_secs(15);
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Namespaces whose credentials may be remembered though nothing is followed in them.
+const SPARE_NAMESPACES: usize = 1_024;
 /// Streams that are looked at without letting others do something.
 const BATCH: usize = 64;
 
@@ -166,6 +170,8 @@ impl Scheduled {
     ) -> Result<(), Box<Status>> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut figures = interval(FIGURES);
+        figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = self.begin_looks().await?;
             tokio::select! {
@@ -188,6 +194,7 @@ impl Scheduled {
                         self.place.lock().poke(&host, &name);
                     }
                 }
+                _ = figures.tick() => self.show(),
                 _ = refresh.tick() => {
                     if let Some(Interrupted::RulesChanged) = self.refresh().await? {
                         return Ok(());
@@ -323,9 +330,17 @@ impl Scheduled {
         Ok(())
     }
 
+    /// Brings the figures up to date, and drops what is kept for namespaces that are gone.
+    fn show(&mut self) {
+        let mut state = self.place.lock();
+        state.show();
+        if self.credentials.count() > state.streams.len() + SPARE_NAMESPACES {
+            self.credentials.forget_all();
+        }
+    }
+
     /// Looks whether the administrator changed something.
     async fn refresh(&mut self) -> Result<Option<Interrupted>, Box<Status>> {
-        self.place.lock().show();
         let rules = policy::rules(self.context()).await?;
         if rules == *self.registry_rules {
             return Ok(None);
