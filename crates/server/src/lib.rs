@@ -15,6 +15,7 @@ mod notifications;
 mod open;
 mod plain;
 mod project;
+mod prune;
 pub mod rbac;
 pub mod schema;
 pub mod settings;

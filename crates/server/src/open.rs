@@ -18,12 +18,18 @@ use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 use crate::context::Context;
 use crate::core::seal::{SealError, SecretSeal};
 use crate::data_dir::DataDir;
+use crate::prune::GuardedStore;
 use crate::settings::{ImportSettings, Settings, Storage};
 use crate::start::StartError;
 use crate::{config, core, image, rbac};
 
 /// Largest file of certificates that is read, in bytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// Where streams are.
+const STREAMS: &str = "/openshift.io/imagestreams/";
+/// Where images are.
+const IMAGES: &str = "/openshift.io/images/";
 
 /// What is kept on disk: large bodies that are read one at a time.
 const ON_DISK: Keeping = Keeping { on_disk: true };
@@ -62,10 +68,15 @@ impl Opened {
         }
     }
 
+    /// The store, in which no stream begins to point at an image that is being pruned.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
-            Self::Etcd(store) => Arc::new(EtcdStore::clone(store)),
+            Self::Sqlite(store) => Arc::new(GuardedStore::new(Arc::new(store.clone()), STREAMS, IMAGES)),
+            Self::Etcd(store) => Arc::new(GuardedStore::new(
+                Arc::new(EtcdStore::clone(store)),
+                STREAMS,
+                IMAGES,
+            )),
         }
     }
 
@@ -149,8 +160,8 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
         allowed_registries,
         import_mode: import.mode,
         import_timeout: import.request_timeout,
-        streams: open("/openshift.io/imagestreams/", streams, IN_MEMORY),
-        images: open("/openshift.io/images/", image::images::form(), ON_DISK),
+        streams: open(STREAMS, streams, IN_MEMORY),
+        images: open(IMAGES, image::images::form(), ON_DISK),
         namespaces: in_memory("namespaces", core::namespaces::form()),
         secrets: in_memory("secrets", core::secrets::form(Arc::new(seal))),
         limit_ranges: in_memory("limitranges", core::limit_ranges::form()),

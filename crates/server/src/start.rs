@@ -37,6 +37,7 @@ use crate::data_dir::DataDir;
 use crate::image;
 use crate::notifications;
 use crate::open::{self, Opened};
+use crate::prune::{self, PruneEndpoint};
 use crate::settings::Settings;
 use crate::surroundings::Surroundings;
 
@@ -161,8 +162,10 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     endpoints.append(&mut surroundings.endpoints);
     let board = Arc::<Board>::default();
     let status: Arc<dyn PathEndpoint> = Arc::new(StatusEndpoint::new(&context, &board));
-    let mut paths = vec![status];
+    let prune: Arc<dyn PathEndpoint> = Arc::new(PruneEndpoint::new(&context));
+    let mut paths = vec![status, prune];
     let mut tasks = surroundings.tasks;
+    tasks.push(Box::pin(prune::forget(Arc::clone(&context))));
     if let Some((endpoint, task)) = notifications::endpoint(&settings.receivers, &context).await? {
         paths.push(endpoint);
         tasks.push(task);

@@ -27,7 +27,7 @@ pub(crate) async fn stream_violation(
 ///
 /// # Errors
 /// Those of the store.
-pub(super) async fn of_namespace(context: &Context, namespace: &str) -> Result<Vec<LimitRange>, Box<Status>> {
+pub(crate) async fn of_namespace(context: &Context, namespace: &str) -> Result<Vec<LimitRange>, Box<Status>> {
     let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
     let (found, _) = context.limit_ranges.all(namespace, &labels, &fields).await?;
     found

@@ -34,6 +34,7 @@ use super::{image_streams, images};
 use crate::config::{content_source_policy, image_config, mirror_sets};
 use crate::context::Context;
 use crate::core::{events, limit_ranges, namespaces, resource_quotas, secrets};
+use crate::prune::GuardedStore;
 use crate::rbac::roles;
 use crate::surroundings::Surroundings;
 
@@ -88,6 +89,11 @@ impl TestServer {
         if let Some(rival) = options.rival {
             store = Arc::new(rival::Contended::new(store, rival));
         }
+        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(
+            store,
+            "/image.openshift.io/imagestreams/",
+            "/image.openshift.io/images/",
+        ));
         let objects = |form: Arc<dyn Form>| {
             let resource = form.resource();
             let prefix = format!("/{}/{}/", resource.kind.group, resource.plural);

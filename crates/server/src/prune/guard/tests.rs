@@ -1,0 +1,200 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails where it panics")]
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::*;
+
+const A: &str = "sha256:aa";
+
+struct Fixture {
+    store: Arc<dyn Store>,
+    _directory: tempfile::TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = SqliteStore::open(directory.path(), SqliteOptions::default())
+        .await
+        .unwrap();
+    Fixture {
+        store: Arc::new(GuardedStore::new(Arc::new(inner), "/streams/", "/images/")),
+        _directory: directory,
+    }
+}
+
+fn pointing_at(stream: &str, image: &str) -> Write {
+    let value = json!({"status": {"tags": [{"tag": "t", "items": [{"image": image}]}]}});
+    Write::Put(format!("/streams/n/{stream}"), value.to_string().into())
+}
+
+fn image(name: &str) -> Write {
+    Write::Put(format!("/images/{name}"), "{}".into())
+}
+
+impl Fixture {
+    async fn write(&self, writes: &[Write]) -> Result<u64, StoreError> {
+        self.store.commit(&[], writes).await
+    }
+
+    async fn mark(&self, image: &str) -> u64 {
+        let mark = Mark::Marked(Timestamp::UNIX_EPOCH).write(image).unwrap();
+        self.write(&[Write::Put(STATE.into(), "x".into()), mark])
+            .await
+            .unwrap()
+    }
+
+    /// Deletes an image as a prune does; whether it could.
+    async fn delete(&self, image: &str, mark: u64) -> bool {
+        let same = Precondition::ModRevision(key(image), mark);
+        let remembered = Mark::Deleted(Timestamp::UNIX_EPOCH).write(image).unwrap();
+        let writes = [Write::Delete(format!("/images/{image}")), remembered];
+        match self.store.commit(&[same], &writes).await {
+            Ok(_) => true,
+            Err(StoreError::Conflict { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn has(&self, key: &str) -> bool {
+        self.store.get(key, None).await.unwrap().is_some()
+    }
+}
+
+#[tokio::test]
+async fn who_points_at_a_marked_image_saves_it() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    fixture.write(&[pointing_at("s", A)]).await.unwrap();
+    assert!(!fixture.has(&key(A)).await);
+    assert!(!fixture.delete(A, mark).await);
+    assert!(fixture.has("/images/sha256:aa").await);
+}
+
+#[tokio::test]
+async fn who_points_at_a_deleted_image_is_told_so_unless_it_is_made_anew() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(A, mark).await);
+    let refused = fixture.write(&[pointing_at("s", A)]).await.unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Conflict { key, .. } if key == "/images/sha256:aa"),
+        "{refused}"
+    );
+    assert!(!fixture.has("/streams/n/s").await);
+    fixture.write(&[image(A), pointing_at("s", A)]).await.unwrap();
+    fixture.write(&[pointing_at("other", A)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_of_a_stream_meets_its_own_conflicts_and_others_write_as_before() {
+    let fixture = fixture().await;
+    fixture.mark(A).await;
+    let absent = Precondition::Absent("/streams/n/s".into());
+    let commit = |precondition: Precondition| {
+        let store = Arc::clone(&fixture.store);
+        async move {
+            store
+                .commit(&[precondition], &[pointing_at("s", "sha256:bb")])
+                .await
+        }
+    };
+    commit(absent.clone()).await.unwrap();
+    let refused = commit(absent).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Conflict { key, index: 0, .. } if key == "/streams/n/s"));
+    fixture
+        .write(&[Write::Put("/other".into(), "x".into())])
+        .await
+        .unwrap();
+}
+
+#[test]
+fn every_image_of_a_history_is_found_once() {
+    let stream = json!({"status": {"tags": [
+        {"items": [{"image": "b"}, {"image": "a"}, {"image": ""}]},
+        {"items": [{"image": "b", "dockerImageReference": "x/image@b"}]},
+    ]}});
+    assert_eq!(images(&Bytes::from(stream.to_string())), ["a", "b"]);
+}
+
+/// Writers that know images from before, and one who deletes what nobody points at, without a pause on either side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stream_ever_points_at_an_image_that_is_not_there() {
+    const IMAGES: u32 = 4;
+    const WRITES: u32 = 300;
+    let fixture = Arc::new(fixture().await);
+    let name = |number: u32| format!("sha256:{number:02}");
+    for number in 0..IMAGES {
+        fixture.write(&[image(&name(number))]).await.unwrap();
+    }
+    let (is_over, deletions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let mut writers = JoinSet::new();
+    for writer in 0..3_u32 {
+        let fixture = Arc::clone(&fixture);
+        writers.spawn(async move {
+            for step in 0..WRITES {
+                let wanted = name((step * 7 + writer) % IMAGES);
+                // It was there when the writer looked, some time ago.
+                let stream = pointing_at(&writer.to_string(), &wanted);
+                match fixture.write(std::slice::from_ref(&stream)).await {
+                    Ok(_) => {}
+                    Err(StoreError::Conflict { key, .. }) if key == format!("/images/{wanted}") => {
+                        fixture.write(&[image(&wanted), stream]).await.unwrap();
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    let pruner = tokio::spawn({
+        let (fixture, is_over, deletions) =
+            (Arc::clone(&fixture), Arc::clone(&is_over), Arc::clone(&deletions));
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                for number in 0..IMAGES {
+                    let wanted = name(number);
+                    if !fixture.has(&format!("/images/{wanted}")).await {
+                        continue;
+                    }
+                    let mark = fixture.mark(&wanted).await;
+                    let streams = fixture.store.list("/streams/", None, 0, None).await.unwrap();
+                    let is_pointed_at = streams
+                        .items
+                        .iter()
+                        .any(|item| images(&item.value).contains(&wanted));
+                    if !is_pointed_at && fixture.delete(&wanted, mark).await {
+                        deletions.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    });
+    let checker = tokio::spawn({
+        let (fixture, is_over) = (Arc::clone(&fixture), Arc::clone(&is_over));
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                // One snapshot.
+                let all = fixture.store.list("/", None, 0, None).await.unwrap();
+                let there: Vec<&str> = all.items.iter().map(|item| item.key.as_str()).collect();
+                for item in all.items.iter().filter(|item| item.key.starts_with("/streams/")) {
+                    for image in images(&item.value) {
+                        let key = format!("/images/{image}");
+                        assert!(there.contains(&key.as_str()), "{} points at {image}", item.key);
+                    }
+                }
+            }
+        }
+    });
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    pruner.await.unwrap();
+    checker.await.unwrap();
+    assert!(deletions.load(Ordering::Relaxed) > 0, "nothing was ever deleted");
+}
