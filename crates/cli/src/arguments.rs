@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArguments>),
     /// Show how a server follows the sources of scheduled tags
     Status(StatusArguments),
+    /// Shorten the history of streams and delete images that no stream points at
+    Prune(PruneArguments),
     /// Copy a data directory into one file, whether a server runs on it or not
     Backup(BackupArguments),
     /// Make a data directory of a backup
@@ -224,13 +226,62 @@ pub(crate) struct StatusArguments {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
-/// Form of a status.
+/// Form of what a server reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StatusFormat {
     /// For people
     Table,
     /// As the server answers
     Json,
+}
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  # What would go, and why
+  imagestream prune --kubeconfig imagestream-data/admin.kubeconfig
+
+  # Keep five revisions of each tag and everything of the last month
+  imagestream prune --keep-tag-revisions 5 --keep-younger-than 720h --confirm
+
+The server is that of the kubeconfig's current context. Its user needs `post` on the nonResourceURL
+/imagestream/v1/prune, as the role system:image-pruner has it. Imports may go on meanwhile.
+
+Exit status: 0 done, 1 something could not be pruned or the server did not answer, 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = PRUNE_EXAMPLES)]
+pub(crate) struct PruneArguments {
+    /// Do it; without this it is only shown what would be done
+    #[arg(long)]
+    pub(crate) confirm: bool,
+
+    /// Keep at least this many of the newest revisions of each tag [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_tag_revisions: Option<u32>,
+
+    /// Keep streams, revisions and images that are younger [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_younger_than: Option<String>,
+
+    /// Choose revisions whose image exceeds the limits of its namespace, whatever their age and number
+    #[arg(long, conflicts_with_all = ["keep_tag_revisions", "keep_younger_than"])]
+    pub(crate) prune_over_size_limit: bool,
+
+    /// Delete imported images too, not only pushed ones
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) all: bool,
+
+    /// Only shorten the history of the streams of this namespace, and delete no images
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: StatusFormat,
+
+    /// Server and user [default: $KUBECONFIG, or ./imagestream-data/admin.kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 const BACKUP_EXAMPLES: &str = "\

@@ -176,7 +176,26 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.http.get(url).header("accept", "application/json");
+        self.answer(self.http.get(url)).await
+    }
+
+    /// What the server answers to a `POST` of JSON to this path, within a time.
+    ///
+    /// # Errors
+    /// As with [`Client::get`].
+    pub(crate) async fn post(&self, path: &str, body: &Value, within: Duration) -> Result<Value, Error> {
+        let request = self
+            .http
+            .post(format!("{}{path}?timeout={}s", self.server, within.as_secs()))
+            .header("content-type", "application/json")
+            .timeout(within + CONNECT)
+            .body(body.to_string());
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Failure(format!("{}: {error}", self.server));
+        let mut request = request.header("accept", "application/json");
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

@@ -8,6 +8,7 @@ mod exit;
 mod import;
 mod output;
 mod progress;
+mod prune;
 mod serve;
 mod status;
 mod table;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Prune(arguments) => prune::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Completion { shell } => {
