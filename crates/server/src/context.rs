@@ -11,6 +11,8 @@ use imagestream_import::Engine;
 use imagestream_registry::local_config::LocalConfig;
 use imagestream_store::Store;
 
+use crate::core::recorder::EventRecorder;
+
 /// Shared by all endpoints; lives as long as the server.
 pub struct Context {
     /// What everything is stored in, for transactions over several kinds.
@@ -44,6 +46,8 @@ pub struct Context {
     pub resource_quotas: Arc<Objects>,
     /// `v1` events
     pub events: Arc<Objects>,
+    /// Tells of what the server does to objects, as events
+    pub recorder: EventRecorder,
     /// `config.openshift.io` images: the cluster's image configuration
     pub image_configs: Arc<Objects>,
     /// `config.openshift.io` imagedigestmirrorsets

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use imagestream_api::allowed_registries::AllowedRegistries;
 use imagestream_apiserver::form::Form;
 use imagestream_apiserver::rbac::{Authorizer, Policy};
+use imagestream_apiserver::serve::ServiceError;
 use imagestream_apiserver::storage::{Keeping, Objects};
 use imagestream_import::{Engine, EngineOptions, Platform};
 use imagestream_registry::local_config::LocalConfig;
@@ -16,6 +17,7 @@ use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::context::Context;
+use crate::core::recorder::EventRecorder;
 use crate::core::seal::{SealError, SecretSeal};
 use crate::data_dir::DataDir;
 use crate::prune::GuardedStore;
@@ -167,6 +169,7 @@ pub(crate) async fn context(settings: &Settings, store: &Arc<dyn Store>) -> Resu
         limit_ranges: in_memory("limitranges", core::limit_ranges::form()),
         resource_quotas: in_memory("resourcequotas", core::resource_quotas::form()),
         events: open("/kubernetes.io/events/", core::events::form(), ON_DISK),
+        recorder: EventRecorder::new().map_err(ServiceError::from)?,
         image_configs: of_config("images", config::image_config::form()),
         digest_mirror_sets: of_config("imagedigestmirrorsets", config::mirror_sets::digest_form()),
         tag_mirror_sets: of_config("imagetagmirrorsets", config::mirror_sets::tag_form()),

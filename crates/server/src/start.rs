@@ -175,6 +175,10 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         admission: surroundings.admission,
     });
     let service = service(&settings, &context, dispatcher)?;
+    context
+        .recorder
+        .register(service.metrics_registry())
+        .map_err(ServiceError::from)?;
     let controllers = controllers(&settings, &context, &service, &board)?;
     tasks.push(Box::pin(garbage::collect(kinds)));
 

@@ -5,6 +5,7 @@ pub mod events;
 pub mod limit_ranges;
 pub mod namespaces;
 pub mod quota;
+pub(crate) mod recorder;
 pub mod resource_quotas;
 pub mod seal;
 pub mod secrets;
@@ -39,11 +40,13 @@ pub fn endpoints(context: &Arc<Context>, quotas: &Arc<Quotas>) -> Vec<Arc<dyn En
     endpoints
 }
 
-/// What must go on as long as the server lives: namespaces end, quotas are counted, events are forgotten.
+/// What must go on as long as the server lives: namespaces end, quotas are counted, events are written and
+/// forgotten.
 pub fn tasks(context: &Arc<Context>, quotas: &Arc<Quotas>) -> Vec<BoxFuture<'static, ()>> {
     vec![
         Box::pin(terminate::terminate(Arc::clone(context))),
         Box::pin(Arc::clone(quotas).keep()),
         Box::pin(events::expire(Arc::clone(context))),
+        Box::pin(recorder::write(Arc::clone(context))),
     ]
 }

@@ -19,6 +19,7 @@ use imagestream_import::apply::{Applied, StreamWrite, apply};
 use imagestream_store::{Limits, Precondition, StoreError, Write};
 use jiff::Timestamp;
 
+use super::import_events::{self, Told};
 use super::imports::Effects;
 use super::repository_note;
 use super::stream_write::{complete, identify, prepare, read, to_value};
@@ -88,6 +89,18 @@ pub(super) async fn record(
                 let mut stream = stream;
                 if let Some(version) = version.filter(|_| is_written) {
                     stream.metadata.resource_version = Some(version.to_string());
+                }
+                if !recording.effects.dry_run {
+                    let told = Told {
+                        import,
+                        before: stored.as_ref(),
+                        after: &stream,
+                        // Controllers try until it works; that is no news each time.
+                        tells_old_failures: !recording.effects.notes_repository,
+                        is_written,
+                        at: now.0,
+                    };
+                    import_events::tell(&context.recorder, &told);
                 }
                 return Ok(Recorded {
                     stream,

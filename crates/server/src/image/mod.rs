@@ -9,6 +9,7 @@ use crate::context::Context;
 pub mod image_streams;
 pub mod image_tags;
 pub mod images;
+mod import_events;
 mod import_record;
 pub mod imports;
 pub(crate) mod limits;

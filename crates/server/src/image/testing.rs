@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use super::{image_streams, images};
 use crate::config::{content_source_policy, image_config, mirror_sets};
 use crate::context::Context;
+use crate::core::recorder::EventRecorder;
 use crate::core::{events, limit_ranges, namespaces, resource_quotas, secrets};
 use crate::prune::GuardedStore;
 use crate::rbac::roles;
@@ -118,6 +119,7 @@ impl TestServer {
             limit_ranges: objects(limit_ranges::form()),
             resource_quotas: objects(resource_quotas::form()),
             events: objects(events::form()),
+            recorder: EventRecorder::new().unwrap(),
             image_configs: objects(image_config::form()),
             digest_mirror_sets: objects(mirror_sets::digest_form()),
             tag_mirror_sets: objects(mirror_sets::tag_form()),
