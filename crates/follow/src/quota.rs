@@ -33,7 +33,7 @@ const LONGEST_WAIT: u64 = 24 * 60 * 60 * 1000;
 /// Wait for requests to be allowed again where nothing tells when.
 const UNKNOWN_WAIT: u64 = 10 * 60 * 1000;
 /// First wait after a host refused a fetch without saying for how long; doubled each time.
-const FIRST_REFUSAL: Duration = Duration::from_secs(60);
+const FIRST_REFUSAL: Duration = Duration::from_secs(5);
 /// Longest wait after a host refused a fetch, however long it asks for.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(60 * 60);
 /// Fetches in a row after which a host that refused is asked for twice as many.
@@ -154,7 +154,7 @@ impl Allowance {
     pub(crate) fn fetch_refused(&mut self, retry_after: Option<Duration>, now: Millis) {
         // What was under way when the host began to refuse tells nothing new.
         if now >= self.refused_until {
-            self.refusals = (self.refusals + 1).min(6);
+            self.refusals = (self.refusals + 1).min(9);
         }
         self.accepted = 0;
         let wait = retry_after.or(self.gap()).unwrap_or(FIRST_REFUSAL);
@@ -338,19 +338,19 @@ mod tests {
         let mut allowance = Allowance::default();
         let mut now = Millis(1_000);
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..11 {
             allowance.fetch_begins(now);
             allowance.fetch_ended(0, None, now);
             allowance.fetch_refused(None, now);
             let next = allowance.fetch_at(now).unwrap_or_default();
-            waits.push(next.since(now).as_secs() / 60);
+            waits.push(next.since(now).as_secs());
             now = next;
         }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 32, 32]);
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1280, 1280]);
 
         allowance.fetch_begins(now);
         assert_eq!(allowance.fetch_at(now), None, "one at a time");
-        for _ in 0..6 * TRUSTED {
+        for _ in 0..9 * TRUSTED {
             allowance.fetch_ended(1, None, now);
             allowance.fetch_accepted();
             allowance.fetch_begins(now);
