@@ -129,6 +129,8 @@ impl Signatures {
             };
             let mut image = stored.clone();
             change(&mut image)?;
+            // A signature is nobody's edit of the image. As in the original, owners of fields are forgotten by it.
+            image.metadata.managed_fields = None;
             let image = complete(&changed_image(image, &stored, &Time(request.now))?)?;
             if dry_run || self.context.images.replace(image, revision).await?.is_some() {
                 return Ok(());
