@@ -187,15 +187,22 @@ async fn pending_tags_are_imported_as_a_client_would_and_all_else_is_left_alone(
         let checked = &stream["metadata"]["annotations"]["openshift.io/image.dockerRepositoryCheck"];
         assert!(checked.is_string(), "{stream}");
     }
-    let shown = prometheus::TextEncoder::new()
-        .encode_to_string(&place.registry.gather())
-        .unwrap();
     let success = format!(
         "openshift_imagestreamcontroller_success_count{{registry=\"{host}\",scheduled=\"false\"}} 2\n"
     );
-    assert!(shown.contains(&success), "{shown}");
     let failure = format!("error_count{{reason=\"NotFound\",registry=\"{host}\",scheduled=\"false\"}} 2\n");
-    assert!(shown.contains(&failure), "{shown}");
+    // An import is counted after the stream shows it.
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let shown = prometheus::TextEncoder::new()
+            .encode_to_string(&place.registry.gather())
+            .unwrap();
+        if shown.contains(&success) && shown.contains(&failure) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < end, "{shown}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
