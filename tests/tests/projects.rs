@@ -183,7 +183,7 @@ async fn who_asks_for_a_project_may_do_everything_in_it_and_sees_no_other() {
         .ok();
     let elsewhere = dev.delete(&format!("{PROJECTS}/team")).await;
     assert_eq!(elsewhere.status, 403);
-    assert_eq!(dev.delete(&mine).await.ok()["status"], "Success");
+    assert_eq!(dev.delete(&mine).await.ok()["kind"], "Project");
     until("the project is gone", || async {
         admin.get(&mine).await.status == 404
     })

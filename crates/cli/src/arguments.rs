@@ -256,11 +256,11 @@ pub(crate) struct PruneArguments {
     pub(crate) confirm: bool,
 
     /// Keep at least this many of the newest revisions of each tag [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) keep_tag_revisions: Option<u32>,
 
     /// Keep streams, revisions and images that are younger [default: 1h]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) keep_younger_than: Option<String>,
 
     /// Choose revisions whose image exceeds the limits of its namespace, whatever their age and number

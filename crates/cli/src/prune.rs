@@ -210,7 +210,7 @@ mod tests {
             "images": [{"name": "sha256:a", "created": null, "why": "unreferenced"}],
         });
         let shown = table(&report);
-        let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        let lines: Vec<&str> = shown.lines().map(str::trim).collect();
         assert_eq!(lines.len(), 4, "{shown}");
         assert!(
             lines[1].starts_with("imagestream n/s:t") && lines[1].ends_with("newer revisions are kept"),

@@ -100,9 +100,9 @@ impl Projects {
     }
 
     async fn delete(&self, request: &Request, options: DeleteOptions) -> Result<Outcome, Box<Status>> {
-        // As in the original, the answer says that it was begun, and not how the project looks then.
+        // The answer is the project as it ends: by its uid kubectl knows which one it waits for.
         let outcome = self.namespaces.delete(request, options).await;
-        outcome.map_err(of_project).map(|_| Outcome::success())
+        outcome.map_err(of_project).and_then(as_project)
     }
 }
 
