@@ -5,7 +5,7 @@ COMPILER = cc=gcc make=make
 SERVERS = docker-registry=docker-registry skopeo=skopeo etcd=etcd-server htpasswd=apache2-utils openssl=openssl kubectl=kubernetes-client
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: run test conformance bench bench-api bench-follow bench-import bench-store fmt lint fuzz-check help
+.PHONY: run test conformance schemathesis bench bench-api bench-follow bench-import bench-store fmt lint fuzz-check help
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ ifdef IMAGESTREAM_CONFORMANCE_DIR
 	$(CARGO) build --locked --package imagestream --bins
 endif
 	@scripts/conformance $(CURDIR)/target/debug/imagestream
+
+schemathesis:    ## send requests made of the OpenAPI document, and look for answers that say the server failed (minutes)
+	@scripts/need $(COMPILER) protoc=protobuf-compiler python3=python3
+	$(CARGO) build --locked --package imagestream --bins
+	scripts/schemathesis $(CURDIR)/target/debug/imagestream
 
 bench: bench-import bench-store bench-api bench-follow  ## all benchmarks
 
