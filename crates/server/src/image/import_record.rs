@@ -109,7 +109,7 @@ pub(super) async fn record(
             }
             // Each time there is one image less to create.
             Committed::ImageExists => {}
-            Committed::StreamChanged => {
+            Committed::ImageGone | Committed::StreamChanged => {
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     return Err(changed_meanwhile(key));
@@ -125,6 +125,8 @@ enum Committed {
     At(Option<u64>),
     /// Not at all: somebody created one of the images.
     ImageExists,
+    /// Not at all, save for images: an image was pruned that was there.
+    ImageGone,
     /// Not at all, save for images: somebody wrote the stream.
     StreamChanged,
 }
@@ -226,6 +228,7 @@ impl Recording<'_> {
                 images: creates,
                 ..
             } = transaction;
+            let is_condition = |key: &str| preconditions.iter().any(|of| of.key() == key);
             match self.context.store.commit(&preconditions, &writes).await {
                 Ok(revision) => {
                     images.created(&creates, Some(revision));
@@ -234,7 +237,10 @@ impl Recording<'_> {
                 Err(StoreError::Conflict { key, .. }) if Some(&key) == stream_key.as_ref() => {
                     return Ok(Committed::StreamChanged);
                 }
-                Err(StoreError::Conflict { .. }) => return Ok(Committed::ImageExists),
+                Err(StoreError::Conflict { key, .. }) if is_condition(&key) => {
+                    return Ok(Committed::ImageExists);
+                }
+                Err(StoreError::Conflict { .. }) => return Ok(Committed::ImageGone),
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -309,13 +315,14 @@ impl NewImages {
         Ok(Self(images.collect::<Result<_, Box<Status>>>()?))
     }
 
-    /// Which of them don't exist.
+    /// Which of them don't exist, those among them that were created here and pruned since.
     async fn missing(&self, context: &Context) -> Result<Vec<usize>, Box<Status>> {
         context.images.ready().await?;
-        let missing =
-            self.0.iter().enumerate().filter(|(_, image)| {
-                image.created.is_none() && !context.images.contains("", name(&image.built))
-            });
+        let missing = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, image)| !context.images.contains("", name(&image.built)));
         Ok(missing.map(|(position, _)| position).collect())
     }
 

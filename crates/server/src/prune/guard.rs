@@ -5,10 +5,14 @@
 //!
 //! - Before an image is deleted it is marked, and [`STATE`] is written with the marks. Then all streams are read, and the
 //!   image is deleted only if none points at it, in a transaction that demands that the mark is still the same.
-//! - A write of a stream that points at a marked image removes the mark first. It is committed only if [`STATE`] is as
-//!   it was when it looked for marks. So either the reader of streams sees the write, or the image stays.
-//! - The mark of a deleted image says so for a while. A write that points at the image, because whoever writes saw it
-//!   before, meets a conflict unless somebody has made the image anew.
+//! - A write of a stream that begins to point at a marked image removes the mark first. It is committed only if
+//!   [`STATE`] is as it was when it looked for marks. So either the reader of streams sees the write, or the image stays.
+//! - The mark of a deleted image says so for a while. A write that begins to point at the image, because whoever writes
+//!   saw it before, meets a conflict unless somebody has made the image anew.
+//! - Who points at a manifest list points at its members, too.
+//!
+//! What a stream pointed at before is left alone: it was not deleted by a prune, and if somebody else did that, the stream
+//! can still be written.
 
 use std::sync::Arc;
 
@@ -78,14 +82,6 @@ impl GuardedStore {
         }
     }
 
-    /// The stream that a write stores.
-    fn stream<'a>(&self, write: &'a Write) -> Option<&'a Bytes> {
-        match write {
-            Write::Put(key, value) if key.starts_with(self.streams) => Some(value),
-            _ => None,
-        }
-    }
-
     async fn guarded(&self, preconditions: &[Precondition], writes: &[Write]) -> Result<u64, StoreError> {
         let mut state = None;
         for _ in 0..ATTEMPTS {
@@ -100,7 +96,7 @@ impl GuardedStore {
             }
             state = self.inner.get(STATE, None).await?.map(|item| item.mod_revision);
             if state.is_some() {
-                self.claim(preconditions.len(), writes).await?;
+                self.claim(preconditions, writes).await?;
             }
         }
         Err(StoreError::Unavailable(
@@ -108,24 +104,75 @@ impl GuardedStore {
         ))
     }
 
-    /// Removes the marks of all images that the streams of a transaction point at.
-    async fn claim(&self, preconditions: usize, writes: &[Write]) -> Result<(), StoreError> {
-        let streams = writes.iter().filter_map(|write| self.stream(write));
-        for image in streams.flat_map(images) {
-            let of_image = format!("{}{image}", self.images);
-            let is_made = writes.iter().any(|write| write.key() == of_image);
-            if !self.unmark(&image).await? && !is_made && self.inner.get(&of_image, None).await?.is_none() {
-                return Err(StoreError::Conflict {
-                    key: of_image,
-                    index: preconditions,
-                    current: None,
-                });
+    /// Removes the marks of all images that the streams of a transaction begin to point at.
+    async fn claim(&self, preconditions: &[Precondition], writes: &[Write]) -> Result<(), StoreError> {
+        for write in writes {
+            let Write::Put(key, stream) = write else {
+                continue;
+            };
+            if !key.starts_with(self.streams) {
+                continue;
+            }
+            let before = self.replaced(key, preconditions).await?;
+            for image in images(stream) {
+                if before.binary_search(&image).is_err() {
+                    self.claim_image(&image, preconditions.len(), writes).await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Removes the mark of an image, if it has one. Whether the image was there then.
+    /// The images, sorted, that the stream points at which a transaction replaces; none if it does not say what it
+    /// replaces, or will meet a conflict about that.
+    async fn replaced(&self, key: &str, preconditions: &[Precondition]) -> Result<Vec<String>, StoreError> {
+        let supposed = preconditions.iter().find_map(|precondition| match precondition {
+            Precondition::ModRevision(of, revision) if of == key => Some(*revision),
+            _ => None,
+        });
+        let Some(supposed) = supposed else {
+            return Ok(Vec::new());
+        };
+        let stored = self.inner.get(key, None).await?;
+        let stored = stored.filter(|stored| stored.mod_revision == supposed);
+        Ok(stored.map_or_else(Vec::new, |stored| images(&stored.value)))
+    }
+
+    /// Removes the marks of an image and, if it is a list, of its members.
+    async fn claim_image(&self, image: &str, index: usize, writes: &[Write]) -> Result<(), StoreError> {
+        let value = self.kept(image, index, writes).await?;
+        for member in value.as_ref().map_or_else(Vec::new, members) {
+            self.kept(&member, index, writes).await?;
+        }
+        Ok(())
+    }
+
+    /// An image, if it exists or a transaction makes it, without a mark.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if a prune deleted it.
+    async fn kept(&self, image: &str, index: usize, writes: &[Write]) -> Result<Option<Bytes>, StoreError> {
+        let key = format!("{}{image}", self.images);
+        let made = writes.iter().find_map(|write| match write {
+            Write::Put(of, value) if *of == key => Some(value.clone()),
+            _ => None,
+        });
+        let was_there = self.unmark(image).await?;
+        if made.is_some() {
+            return Ok(made);
+        }
+        let stored = self.inner.get(&key, None).await?;
+        if stored.is_none() && !was_there {
+            return Err(StoreError::Conflict {
+                key,
+                index,
+                current: None,
+            });
+        }
+        Ok(stored.map(|stored| stored.value))
+    }
+
+    /// Removes the mark of an image, if it has one. Whether no prune had deleted the image then.
     async fn unmark(&self, image: &str) -> Result<bool, StoreError> {
         let key = key(image);
         loop {
@@ -146,7 +193,7 @@ impl GuardedStore {
     }
 }
 
-/// The images that a stored stream points at, each once.
+/// The images that a stored stream points at, each once, sorted.
 fn images(stream: &Bytes) -> Vec<String> {
     let mut found: Vec<String> = memmem::find_iter(stream, IMAGE)
         .filter_map(|place| {
@@ -159,6 +206,23 @@ fn images(stream: &Bytes) -> Vec<String> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// The members of a stored image, which are none unless it is a manifest list.
+fn members(image: &Bytes) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct List {
+        docker_image_manifests: Option<Vec<Member>>,
+    }
+    #[derive(Deserialize)]
+    struct Member {
+        digest: String,
+    }
+    // Of what is no image nobody could say that it has members.
+    let list: List = serde_json::from_slice(image).unwrap_or_default();
+    let members = list.docker_image_manifests.unwrap_or_default();
+    members.into_iter().map(|member| member.digest).collect()
 }
 
 impl Store for GuardedStore {
@@ -177,7 +241,9 @@ impl Store for GuardedStore {
     }
 
     fn commit<'a>(&'a self, preconditions: &'a [Precondition], writes: &'a [Write]) -> Answer<'a, u64> {
-        if writes.iter().any(|write| self.stream(write).is_some()) {
+        let stores_stream =
+            |write: &Write| matches!(write, Write::Put(key, _) if key.starts_with(self.streams));
+        if writes.iter().any(stores_stream) {
             Box::pin(self.guarded(preconditions, writes))
         } else {
             self.inner.commit(preconditions, writes)

@@ -75,12 +75,27 @@ pub(super) async fn prune(
     options: &Options,
     now: Timestamp,
 ) -> Result<Report, Box<Status>> {
-    let mut images = read_images(context).await?;
+    let images = read_images(context).await?;
+    prune_known(context, images, options, now).await
+}
+
+/// Prunes, or says what would be pruned, if these images were there a moment ago.
+///
+/// # Errors
+/// As those of [`prune`].
+pub(super) async fn prune_known(
+    context: &Context,
+    mut images: Images,
+    options: &Options,
+    now: Timestamp,
+) -> Result<Report, Box<Status>> {
     let mut report = Report {
         dry_run: !options.confirm,
         ..Report::default()
     };
     let streams = read_streams(context).await?;
+    // Whatever these streams point at is known now, if it is there.
+    context.images.ready().await?;
     let mut in_use = InUse::default();
     streams.iter().for_each(|(stream, _)| in_use.add(stream));
     let mut referenced = HashSet::new();
@@ -127,12 +142,24 @@ pub(super) async fn prune(
         }
     }
     let candidates = plan::images(&images, &referenced, options, now);
-    let deleted = if options.confirm && !candidates.is_empty() {
-        delete(context, &images, candidates, options, now, &mut report.failures).await?
-    } else {
-        candidates
-    };
-    for name in deleted {
+    let mut gone = Vec::new();
+    if !options.confirm {
+        gone = candidates;
+    } else if !candidates.is_empty() {
+        let mut deletion = Deletion {
+            context,
+            images: &images,
+            options,
+            now,
+            deleted: &mut gone,
+            failures: &mut report.failures,
+        };
+        if let Err(status) = Box::pin(deletion.run(candidates)).await {
+            let why = status.message.unwrap_or_default();
+            report.failures.push(format!("images: {why}"));
+        }
+    }
+    for name in gone {
         let created = images.remove(&name).and_then(|image| image.created);
         report.images.push(ImageReport {
             name,
@@ -155,9 +182,14 @@ struct Planning<'a> {
 }
 
 impl Planning<'_> {
+    /// The items of a stream that go. An image that came after the images were read is not missing, and too new for
+    /// anything to be said of it: so images must be [ready](imagestream_apiserver::storage::Objects::ready) since the
+    /// stream was read.
     fn items(&self, stream: &ImageStream) -> Vec<Item> {
         let exceeds = |size| image_violation(size, self.limits).is_some();
-        plan::items(stream, self.images, self.in_use, exceeds, self.options, self.now)
+        let mut items = plan::items(stream, self.images, self.in_use, exceeds, self.options, self.now);
+        items.retain(|item| item.why != Why::ImageMissing || !self.context.images.contains("", &item.image));
+        items
     }
 
     /// Removes items from the history of a stream; from the one that there is, if others wrote it meanwhile. Returns
@@ -177,6 +209,7 @@ impl Planning<'_> {
             };
             if stored.revision != revision {
                 revision = stored.revision;
+                self.context.images.ready().await?;
                 items = self.items(&typed(stored.object.clone())?);
                 if items.is_empty() {
                     return Ok(items);
@@ -231,64 +264,66 @@ fn without(mut stream: Value, items: &[Item]) -> Value {
     stream
 }
 
-/// Deletes those of the candidates that no stream points at once they are marked. Returns which.
-async fn delete(
-    context: &Context,
-    images: &Images,
-    candidates: Vec<String>,
-    options: &Options,
+/// The deletion of images.
+struct Deletion<'a> {
+    context: &'a Context,
+    images: &'a Images,
+    options: &'a Options,
     now: Timestamp,
-    failures: &mut Vec<String>,
-) -> Result<Vec<String>, Box<Status>> {
-    let marked = mark(context, &candidates, now).await.map_err(failed)?;
-    // Every stream that was written before is seen now, and whoever writes one from now on removes marks.
-    context.streams.ready().await?;
-    let mut referenced = HashSet::new();
-    for (stream, _) in read_streams(context).await? {
-        plan::add_references(&stream, &[], &mut referenced);
+    /// Which were deleted.
+    deleted: &'a mut Vec<String>,
+    failures: &'a mut Vec<String>,
+}
+
+impl Deletion<'_> {
+    /// Deletes those of the candidates that no stream points at once they are marked.
+    async fn run(&mut self, candidates: Vec<String>) -> Result<(), Box<Status>> {
+        let context = self.context;
+        let marked = mark(context, &candidates, self.now).await.map_err(failed)?;
+        // Every stream that was written before is seen now, and whoever writes one from now on removes marks.
+        context.streams.ready().await?;
+        let mut referenced = HashSet::new();
+        for (stream, _) in read_streams(context).await? {
+            plan::add_references(&stream, &[], &mut referenced);
+        }
+        let still: HashSet<String> = plan::images(self.images, &referenced, self.options, self.now)
+            .into_iter()
+            .collect();
+        for (name, mark) in candidates.into_iter().zip(marked) {
+            if still.contains(&name) && self.delete(&name, mark).await? {
+                self.deleted.push(name);
+                continue;
+            }
+            // It stays, without its mark.
+            let key = guard::key(&name);
+            let same_mark = Precondition::ModRevision(key.clone(), mark);
+            match context.store.commit(&[same_mark], &[Write::Delete(key)]).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        tidy(context, Timestamp::now()).await.map_err(failed)
     }
-    let still: HashSet<String> = plan::images(images, &referenced, options, now)
-        .into_iter()
-        .collect();
-    let mut deleted = Vec::new();
-    for (name, mark) in candidates.into_iter().zip(marked) {
-        let key = guard::key(&name);
-        let same_mark = Precondition::ModRevision(key.clone(), mark);
-        let outcome = if still.contains(&name) {
-            let of_image = context.images.key("", &name);
-            let revision = images.get(&name).map_or(0, |image| image.revision);
-            let same_image = Precondition::ModRevision(of_image.clone(), revision);
-            let remembered = Mark::Deleted(Timestamp::now()).write(&name).map_err(failed)?;
-            let writes = [Write::Delete(of_image), remembered];
-            let outcome = context
-                .store
-                .commit(&[same_mark.clone(), same_image], &writes)
-                .await;
-            if outcome.is_ok() {
-                deleted.push(name.clone());
+
+    /// Deletes an image unless somebody began to point at it or changed it since; whether it did.
+    async fn delete(&mut self, name: &str, mark: u64) -> Result<bool, Box<Status>> {
+        let of_image = self.context.images.key("", name);
+        let revision = self.images.get(name).map_or(0, |image| image.revision);
+        let conditions = [
+            Precondition::ModRevision(guard::key(name), mark),
+            Precondition::ModRevision(of_image.clone(), revision),
+        ];
+        let remembered = Mark::Deleted(Timestamp::now()).write(name).map_err(failed)?;
+        let writes = [Write::Delete(of_image), remembered];
+        match self.context.store.commit(&conditions, &writes).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => {
+                self.failures.push(format!("image {name}: {error}"));
+                Ok(false)
             }
-            outcome.map(drop)
-        } else {
-            Err(StoreError::Conflict {
-                key: key.clone(),
-                index: 0,
-                current: None,
-            })
-        };
-        match outcome {
-            Ok(()) => {}
-            // Somebody began to point at it or changed it: it stays, without its mark.
-            Err(StoreError::Conflict { .. }) => {
-                match context.store.commit(&[same_mark], &[Write::Delete(key)]).await {
-                    Ok(_) | Err(StoreError::Conflict { .. }) => {}
-                    Err(error) => return Err(failed(error)),
-                }
-            }
-            Err(error) => failures.push(format!("image {name}: {error}")),
         }
     }
-    tidy(context, Timestamp::now()).await.map_err(failed)?;
-    Ok(deleted)
 }
 
 /// Marks images; the revisions of the marks.
@@ -369,7 +404,7 @@ async fn tidy(context: &Context, now: Timestamp) -> Result<(), StoreError> {
 }
 
 /// What is to be known of every image; their bodies are read a page at a time.
-async fn read_images(context: &Context) -> Result<Images, Box<Status>> {
+pub(super) async fn read_images(context: &Context) -> Result<Images, Box<Status>> {
     let mut images = Images::new();
     let mut options = ListOptions {
         limit: Some(PAGE as u64),

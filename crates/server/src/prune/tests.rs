@@ -6,6 +6,8 @@ use super::plan::{Options, Why};
 use super::run::prune;
 use crate::image::testing::TestServer;
 
+mod races;
+
 const STREAMS: &str = "/apis/image.openshift.io/v1/namespaces/n/imagestreams";
 const IMAGES: &str = "/apis/image.openshift.io/v1/images";
 

@@ -1,15 +1,16 @@
 //! Somebody else who writes streams, always a moment earlier.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use imagestream_store::{Answer, KeyValue, Limits, Page, Precondition, Store, StoreError, Watch, Write};
 
-/// How often a writer of streams is forestalled.
+/// How often a writer of streams is forestalled, and by what.
 #[derive(Default)]
 pub(crate) struct Rival {
     left: AtomicUsize,
     tried: AtomicUsize,
+    intrusion: Mutex<Vec<Write>>,
 }
 
 impl Rival {
@@ -17,6 +18,15 @@ impl Rival {
     pub(crate) fn forestall(&self, commits: usize) {
         self.left.store(commits, Ordering::SeqCst);
         self.tried.store(0, Ordering::SeqCst);
+    }
+
+    /// Writes something just before the next commit of a stream.
+    pub(crate) fn intrude(&self, writes: Vec<Write>) {
+        *self.intrusion.lock().unwrap_or_else(PoisonError::into_inner) = writes;
+    }
+
+    fn intrusion(&self) -> Vec<Write> {
+        std::mem::take(&mut *self.intrusion.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many commits of streams were tried since then.
@@ -64,9 +74,10 @@ impl Store for Contended {
         let of_stream = preconditions
             .iter()
             .position(|precondition| precondition.key().contains("/imagestreams/"));
-        if let Some(index) = of_stream
-            && self.rival.wins()
-        {
+        let Some(index) = of_stream else {
+            return self.store.commit(preconditions, writes);
+        };
+        if self.rival.wins() {
             let key = preconditions[index].key().to_owned();
             let conflict = StoreError::Conflict {
                 key,
@@ -75,7 +86,13 @@ impl Store for Contended {
             };
             return Box::pin(std::future::ready(Err(conflict)));
         }
-        self.store.commit(preconditions, writes)
+        let intrusion = self.rival.intrusion();
+        Box::pin(async move {
+            if !intrusion.is_empty() {
+                self.store.commit(&[], &intrusion).await?;
+            }
+            self.store.commit(preconditions, writes).await
+        })
     }
 
     fn watch(&self, prefix: &str, after: u64) -> Watch {

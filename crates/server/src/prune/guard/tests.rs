@@ -91,6 +91,66 @@ async fn who_points_at_a_deleted_image_is_told_so_unless_it_is_made_anew() {
     fixture.write(&[pointing_at("other", A)]).await.unwrap();
 }
 
+fn list_of(name: &str, member: &str) -> Write {
+    let value = json!({"dockerImageManifests": [{"digest": member, "mediaType": "x"}]});
+    Write::Put(format!("/images/{name}"), value.to_string().into())
+}
+
+#[tokio::test]
+async fn who_points_at_a_list_saves_its_members_whether_the_list_is_new_or_not() {
+    for is_new in [true, false] {
+        let fixture = fixture().await;
+        let list = list_of("list", A);
+        fixture.write(&[image(A)]).await.unwrap();
+        if !is_new {
+            fixture.write(std::slice::from_ref(&list)).await.unwrap();
+        }
+        let mark = fixture.mark(A).await;
+        let mut writes = vec![pointing_at("s", "list")];
+        writes.extend(is_new.then_some(list));
+        fixture.write(&writes).await.unwrap();
+        assert!(!fixture.delete(A, mark).await, "new: {is_new}");
+    }
+}
+
+#[tokio::test]
+async fn who_points_at_a_list_whose_member_was_deleted_is_told_so_unless_it_is_made_anew() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(A, mark).await);
+    let writes = [list_of("list", A), pointing_at("s", "list")];
+    let refused = fixture.write(&writes).await.unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Conflict { key, .. } if key == "/images/sha256:aa"),
+        "{refused}"
+    );
+    let [list, stream] = writes;
+    fixture.write(&[list, stream, image(A)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_points_at_a_deleted_image_already_can_be_written() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(A, mark).await);
+    let before = fixture.write(&[image(A), pointing_at("s", A)]).await.unwrap();
+    // An administrator deletes it although the stream points at it.
+    fixture
+        .write(&[Write::Delete("/images/sha256:aa".into())])
+        .await
+        .unwrap();
+    let same = Precondition::ModRevision("/streams/n/s".into(), before);
+    fixture
+        .store
+        .commit(&[same], &[pointing_at("s", A)])
+        .await
+        .unwrap();
+    // Who does not say what is replaced might as well begin to point at it.
+    fixture.write(&[pointing_at("s", A)]).await.unwrap_err();
+}
+
 #[tokio::test]
 async fn a_write_of_a_stream_meets_its_own_conflicts_and_others_write_as_before() {
     let fixture = fixture().await;
