@@ -62,9 +62,10 @@ pub struct TagReport {
 }
 
 /// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Last {
     /// There was none.
+    #[default]
     Never,
     /// Nothing had moved.
     Unchanged,

@@ -10,12 +10,13 @@ use slab::Slab;
 use crate::host::{Host, Next, doubled};
 use crate::options::Options;
 use crate::quota::Feedback;
-use crate::report::{HostReport, Last, TagReport, Throttled};
+use crate::report::Last;
 use crate::source::{Followed, Source, SourceId, What};
-use crate::table::{LastOutcome, NONE, State, Table};
+use crate::table::{NONE, State, Table};
 use crate::time::{Millis, millis};
 
 mod phase;
+mod reports;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +210,7 @@ impl Scheduler {
         entry.state = State::Waiting;
         entry.last_check = now.seconds();
         if outcome == Asked::Unchanged {
-            entry.outcome = LastOutcome::Unchanged;
+            entry.outcome = Last::Unchanged;
         }
         let is_followed = entry.followers > 0;
         let Some(host_id) = self.table.host_of(id) else {
@@ -227,7 +228,7 @@ impl Scheduler {
             self.forget(id);
         } else if outcome == Asked::Moved {
             if let Some(entry) = self.table.source_mut(id) {
-                entry.outcome = LastOutcome::Moved;
+                entry.outcome = Last::Moved;
                 entry.state = State::Queued;
             }
             host.queue_moved(id, false);
@@ -380,49 +381,6 @@ impl Scheduler {
         self.table.sources.len()
     }
 
-    /// How it goes with each host, by name.
-    pub fn host_reports(&mut self, now: Millis) -> Vec<HostReport> {
-        let table = &self.table;
-        let mut reports: Vec<HostReport> = self
-            .hosts
-            .iter_mut()
-            .map(|(id, host)| HostReport {
-                host: host.name.to_string(),
-                tags: host.followers,
-                sources: host.sources,
-                checks_per_minute: host.checks.total(now),
-                lag: host.lag(u32::try_from(id).unwrap_or(NONE), table, now),
-                waiting_to_fetch: host.moved(),
-                throttled: host.throttled(now).map(|(until, why)| Throttled { until, why }),
-                failures: host.failures,
-            })
-            .collect();
-        reports.sort_unstable_by(|one, other| one.host.cmp(&other.host));
-        reports
-    }
-
-    /// How it goes with what a stream follows, in the order in which it was named.
-    pub fn stream_report(&self, stream: &str) -> impl Iterator<Item = TagReport> {
-        let stream = self.table.find_stream(stream);
-        let followers = stream.map_or(&[][..], |id| &self.table.streams[id as usize].followers[..]);
-        followers.iter().filter_map(|id| {
-            let follower = self.table.followers.get(*id as usize)?;
-            let source = self.table.source(follower.source)?;
-            Some(TagReport {
-                tag: follower.tag.to_string(),
-                last_check: Millis::of_seconds(source.last_check),
-                next_check: source.due,
-                last_change: Millis::of_seconds(source.last_change),
-                last: match source.outcome {
-                    LastOutcome::Never => Last::Never,
-                    LastOutcome::Unchanged => Last::Unchanged,
-                    LastOutcome::Moved => Last::Moved,
-                    LastOutcome::Failed(failure) => Last::Failed(failure),
-                },
-            })
-        })
-    }
-
     fn host_of(&mut self, source: u32) -> Option<&mut Host> {
         let host = self.table.host_of(source)?;
         self.hosts.get_mut(host as usize)
@@ -520,7 +478,7 @@ impl Scheduler {
         };
         entry.state = State::Waiting;
         if let Some(failure) = failure {
-            entry.outcome = LastOutcome::Failed(failure);
+            entry.outcome = Last::Failed(failure);
             if failure == Failure::RateLimited {
                 // It is still due. When, is up to its host.
                 let key = entry.due;
@@ -554,7 +512,7 @@ impl Scheduler {
         let host = &self.hosts[repository.host as usize].name;
         let phase = phase::of(host, &repository.name, entry.tag.as_deref());
         let mut due = phase::next(phase, u64::from(entry.interval_ms), now);
-        if let LastOutcome::Failed(Failure::Unreachable | Failure::Other) = entry.outcome {
+        if let Last::Failed(Failure::Unreachable | Failure::Other) = entry.outcome {
             let longest = Duration::from_millis(entry.interval_ms.into());
             let pause = doubled(self.options.minimum_interval, entry.failures.into(), longest);
             // Up to a tenth more, so that what failed together is not tried again together.

@@ -8,21 +8,12 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
+use crate::report::Last;
 use crate::source::{Source, What};
 use crate::time::Millis;
 
 /// No entry.
 pub(crate) const NONE: u32 = u32::MAX;
-
-/// What happened to a source last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum LastOutcome {
-    #[default]
-    Never,
-    Unchanged,
-    Moved,
-    Failed(crate::scheduler::Failure),
-}
 
 /// A source and when it is due.
 #[derive(Debug)]
@@ -46,7 +37,7 @@ pub(crate) struct SourceEntry {
     pub(crate) last_change: u32,
     pub(crate) last_poke: u32,
     pub(crate) failures: u8,
-    pub(crate) outcome: LastOutcome,
+    pub(crate) outcome: Last,
     pub(crate) state: State,
     /// It was poked while it was being asked.
     pub(crate) again: bool,
@@ -197,7 +188,7 @@ impl Table {
             last_change: 0,
             last_poke: 0,
             failures: 0,
-            outcome: LastOutcome::Never,
+            outcome: Last::Never,
             state: State::Waiting,
             again: false,
         }));
