@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::arguments::{BackupArguments, RestoreArguments};
 use crate::exit::{Error, Exit};
 use crate::output;
+use crate::runtime::one_thread;
 
 /// Copies a data directory into a file.
 ///
@@ -41,10 +42,7 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> Result<Exit, Error> {
 }
 
 fn finished(work: impl Future<Output = Result<Manifest, BackupError>>) -> Result<Manifest, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failure(format!("can't start: {error}")))?;
+    let runtime = one_thread()?;
     runtime
         .block_on(work)
         .map_err(|error| Error::Failure(error.to_string()))

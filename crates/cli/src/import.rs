@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::arguments::{Format, ImportArguments};
 use crate::config::Settings;
 use crate::exit::{Error, Exit};
+use crate::runtime::one_thread;
 use crate::{output, progress};
 
 /// Runs the command.
@@ -51,11 +52,7 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<Exit, Error> {
         host: Some(Arc::new(host)),
         ..Credentials::default()
     };
-    // One thread: the work is waiting for registries.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failure(format!("can't start: {error}")))?;
+    let runtime = one_thread()?;
     let finished = runtime.block_on(async {
         let progress = Progress::default();
         let now = Time(Timestamp::now());

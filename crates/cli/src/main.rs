@@ -9,6 +9,7 @@ mod import;
 mod output;
 mod progress;
 mod prune;
+mod runtime;
 mod serve;
 mod status;
 mod table;

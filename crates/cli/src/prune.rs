@@ -9,6 +9,7 @@ use crate::arguments::{PruneArguments, StatusFormat};
 use crate::client::Client;
 use crate::exit::{Error, Exit};
 use crate::output;
+use crate::runtime::one_thread;
 use crate::table::{finished, known, plain};
 
 /// Where a server prunes.
@@ -23,10 +24,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(crate) fn run(arguments: &PruneArguments) -> Result<Exit, Error> {
     let options = options(arguments)?;
     let client = Client::open(arguments.kubeconfig.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failure(format!("can't start: {error}")))?;
+    let runtime = one_thread()?;
     if !arguments.confirm {
         eprintln!("Dry run enabled - no modifications will be made. Add --confirm to remove images");
     }

@@ -7,6 +7,7 @@ use crate::arguments::{StatusArguments, StatusFormat};
 use crate::client::Client;
 use crate::exit::{Error, Exit};
 use crate::output;
+use crate::runtime::one_thread;
 use crate::table::{finished, known, plain};
 
 /// Where a server tells of it.
@@ -18,10 +19,7 @@ const PATH: &str = "/imagestream/v1/status";
 /// [`Error::Usage`] for a kubeconfig that can't be used, [`Error::Failure`] if the server does not answer.
 pub(crate) fn run(arguments: &StatusArguments) -> Result<Exit, Error> {
     let client = Client::open(arguments.kubeconfig.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failure(format!("can't start: {error}")))?;
+    let runtime = one_thread()?;
     let shows_streams = arguments.streams || arguments.namespace.is_some();
     let report = runtime.block_on(async {
         if shows_streams {
