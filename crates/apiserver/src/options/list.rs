@@ -56,6 +56,24 @@ impl ListOptions {
         }
     }
 
+    /// [`ListOptions::endless_watch`] of what happens after a revision: that of a list.
+    #[must_use]
+    pub fn changes_after(revision: u64) -> Self {
+        Self {
+            resource_version: revision.to_string(),
+            ..Self::changes_from_now()
+        }
+    }
+
+    /// [`ListOptions::endless_watch`] without what is there already.
+    #[must_use]
+    pub fn changes_from_now() -> Self {
+        Self {
+            send_initial_events: Some(false),
+            ..Self::endless_watch()
+        }
+    }
+
     /// Reads a query. A watch that the path asks for, not the query, is `watch_path`.
     pub fn from_query(query: &str, watch_path: bool) -> Result<Self, Box<Status>> {
         let query = Query::new(query);

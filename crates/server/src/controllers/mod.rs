@@ -4,6 +4,7 @@
 //! server leads: it begins with nothing in memory, reads from the store what there is to do, and its future is dropped
 //! when another server may take over. One that fails or panics is started again, after a pause that grows.
 
+mod heard;
 mod import_controller;
 mod importer;
 pub(crate) mod lease;

@@ -227,14 +227,10 @@ impl Quotas {
     async fn follow(&self) -> Result<(), Box<Status>> {
         let mut watches = Vec::new();
         for objects in counted_kinds(&self.context) {
-            let options = ListOptions {
-                send_initial_events: Some(false),
-                ..ListOptions::endless_watch()
-            };
             let of = objects.resource();
             watches.push(
                 objects
-                    .watch("", options)
+                    .watch("", ListOptions::changes_from_now())
                     .await?
                     .map(move |event| (of, event))
                     .boxed(),

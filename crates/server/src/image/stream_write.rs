@@ -9,6 +9,7 @@ use imagestream_api::types::{ImageStream, Kind, ObjectMeta, Status, Time, Typed}
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::errors;
+use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::rbac::{Attributes, Target};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -108,6 +109,14 @@ pub(crate) fn complete<T: Serialize + Kind>(object: &T) -> Result<Value, Box<Sta
 /// 500 if it is none of the type.
 pub(crate) fn typed<T: DeserializeOwned>(object: Value) -> Result<T, Box<Status>> {
     serde_json::from_value(object).map_err(|error| errors::internal_error(error).into())
+}
+
+/// The key of a stream of which nothing but the metadata matters.
+pub(crate) fn key_of(object: &Value) -> StreamKey {
+    StreamKey {
+        namespace: text(object, "namespace").to_owned(),
+        name: text(object, "name").to_owned(),
+    }
 }
 
 /// Gives a new object its uid and the time of its creation.

@@ -13,7 +13,6 @@ use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::ImageStream;
 use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
-use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
@@ -22,7 +21,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::context::Context;
-use crate::image::stream_write::typed;
+use crate::image::stream_write::{key_of, typed};
 
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -130,12 +129,7 @@ impl FollowedTags {
             }
         }
         *self.lock() = fresh;
-        let after = ListOptions {
-            resource_version: revision.to_string(),
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        streams.watch("", after).await
+        streams.watch("", ListOptions::changes_after(revision)).await
     }
 
     fn hear(&self, event: WatchEvent) -> Result<(), Box<Status>> {
@@ -147,10 +141,7 @@ impl FollowedTags {
             }
             WatchEvent::Deleted(object) => {
                 let object = object.into_value()?;
-                let key = StreamKey {
-                    namespace: text(&object, "namespace").to_owned(),
-                    name: text(&object, "name").to_owned(),
-                };
+                let key = key_of(&object);
                 self.lock().set(key, Box::default());
             }
             WatchEvent::Bookmark(_) => {}

@@ -13,13 +13,11 @@ mod wanted;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{once, select};
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::{ImageStream, ImageStreamImport};
-use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
+use imagestream_apiserver::endpoint::WatchEvent;
 use imagestream_apiserver::errors;
 use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
@@ -34,6 +32,7 @@ use self::backoff::Delays;
 use self::queue::{News, Pace, Queue};
 use self::request::request;
 use self::wanted::Source;
+use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
@@ -43,10 +42,6 @@ use crate::image::stream_write::typed;
 const WORKERS: usize = 50;
 /// Most of them that ask one host: one that never answers must not keep the others waiting.
 const WORKERS_OF_A_HOST: usize = 25;
-/// Pause before the streams are listed again after a watch was lost.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Streams that are looked at without letting others do something.
-const BATCH: usize = 64;
 
 /// Imports what streams want, for as long as it is polled.
 ///
@@ -84,14 +79,6 @@ struct Ended {
     outcome: Result<ImageStreamImport, Box<Status>>,
 }
 
-/// What the controller hears of.
-enum Event {
-    Stream(WatchEvent),
-    Secret(WatchEvent),
-    /// One of both ends.
-    Over,
-}
-
 struct ImportController {
     shared: Arc<Shared>,
     queue: Queue,
@@ -123,21 +110,13 @@ impl ImportController {
             }
         }
         self.queue.retain(&are_there);
-        let after = ListOptions {
-            resource_version: revision.to_string(),
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        let streams: WatchEvents = streams.watch("", after).await?;
-        let from_now_on = ListOptions {
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        let secrets: WatchEvents = self.context().secrets.watch("", from_now_on).await?;
-        let over = || once(async { Event::Over }).boxed();
-        let streams = streams.map(Event::Stream).chain(over());
-        let secrets = secrets.map(Event::Secret).chain(over());
-        Ok(select(streams, secrets))
+        let streams = streams.watch("", ListOptions::changes_after(revision)).await?;
+        let secrets = self
+            .context()
+            .secrets
+            .watch("", ListOptions::changes_from_now())
+            .await?;
+        Ok(both(streams, secrets))
     }
 
     /// Imports what is due and listens, until the watch is lost.

@@ -9,7 +9,6 @@ mod schedule;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt;
 use imagestream_api::reference::ImageReference;
@@ -17,7 +16,6 @@ use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::ImageStream;
 use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
 use imagestream_apiserver::errors;
-use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
@@ -29,14 +27,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::apply::{Followed, apply_rules};
 use self::schedule::{Due, Pace, Schedule, Seen};
 use super::Shared;
-use crate::image::stream_write::typed;
+use super::heard::{BATCH, PAUSE};
+use crate::image::stream_write::{key_of, typed};
 
 /// Most streams whose rules are followed at once.
 const WORKERS: usize = 50;
-/// Pause before the streams are listed again after a watch was lost.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Streams that are looked at without letting others do something.
-const BATCH: usize = 64;
 /// Most repositories that wait for the controller to hear that something was pushed to them; the others have to wait
 /// until they are due.
 const MAX_POKES: usize = 10_000;
@@ -134,12 +129,7 @@ impl Rules {
             }
         }
         self.schedule.retain(&are_there);
-        let after = ListOptions {
-            resource_version: revision.to_string(),
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        streams.watch("", after).await
+        streams.watch("", ListOptions::changes_after(revision)).await
     }
 
     /// Follows what is due and listens, until the watch is lost.
@@ -165,10 +155,7 @@ impl Rules {
                     }
                     Some(WatchEvent::Deleted(object)) => {
                         let object = object.into_value()?;
-                        self.schedule.forget(&StreamKey {
-                            namespace: text(&object, "namespace").to_owned(),
-                            name: text(&object, "name").to_owned(),
-                        });
+                        self.schedule.forget(&key_of(&object));
                     }
                     Some(WatchEvent::Bookmark(_)) => {}
                     Some(WatchEvent::Error(status)) => {

@@ -17,11 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{once, select};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::{ImageStream, Status};
-use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
+use imagestream_apiserver::endpoint::WatchEvent;
 use imagestream_apiserver::errors;
 use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
@@ -41,9 +40,10 @@ use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
 use self::look::{Look, Looked};
 use super::Shared;
+use super::heard::{BATCH, Event, PAUSE, both};
 use crate::context::Context;
 use crate::image::policy;
-use crate::image::stream_write::typed;
+use crate::image::stream_write::{key_of, typed};
 
 /// Most looks at once: more than many hosts need that don't answer.
 const AT_ONCE: usize = 2_048;
@@ -51,12 +51,8 @@ const AT_ONCE: usize = 2_048;
 const REFRESH: Duration = Duration::from_secs(2);
 /// Time between two looks at the figures: they are made of all sources.
 const FIGURES: Duration = Duration::from_secs(15);
-/// Pause before the streams are listed again after a watch was lost.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Namespaces whose credentials may be remembered though nothing is followed in them.
 const SPARE_NAMESPACES: usize = 1_024;
-/// Streams that are looked at without letting others do something.
-const BATCH: usize = 64;
 
 /// Follows what streams want to have followed, for as long as it is polled.
 ///
@@ -99,14 +95,6 @@ struct Ended {
     looked: Looked,
 }
 
-/// What the controller hears of.
-enum Event {
-    Stream(WatchEvent),
-    Secret(WatchEvent),
-    /// One of both ends.
-    Over,
-}
-
 /// Why the controller lists again.
 enum Interrupted {
     WatchLost,
@@ -129,11 +117,11 @@ impl Scheduled {
 
     /// Reads all streams; returns what happens to them, and to secrets, from then on.
     async fn list(&mut self) -> Result<impl StreamExt<Item = Event> + Unpin + use<>, Box<Status>> {
-        let from_now_on = ListOptions {
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        let secrets: WatchEvents = self.context().secrets.watch("", from_now_on).await?;
+        let secrets = self
+            .context()
+            .secrets
+            .watch("", ListOptions::changes_from_now())
+            .await?;
         self.credentials.forget_all();
         let streams = Arc::clone(&self.context().streams);
         let all = (LabelSelector::default(), FieldSelector::default());
@@ -150,16 +138,8 @@ impl Scheduled {
         for key in gone {
             self.place.lock().forget(&key);
         }
-        let after = ListOptions {
-            resource_version: revision.to_string(),
-            send_initial_events: Some(false),
-            ..ListOptions::endless_watch()
-        };
-        let streams: WatchEvents = streams.watch("", after).await?;
-        let over = || once(async { Event::Over }).boxed();
-        let streams = streams.map(Event::Stream).chain(over());
-        let secrets = secrets.map(Event::Secret).chain(over());
-        Ok(select(streams, secrets))
+        let streams = streams.watch("", ListOptions::changes_after(revision)).await?;
+        Ok(both(streams, secrets))
     }
 
     /// Looks at what is due and listens, until everything has to be listed again.
@@ -267,10 +247,7 @@ impl Scheduled {
             }
             Event::Stream(WatchEvent::Deleted(object)) => {
                 let object = object.into_value()?;
-                let key = StreamKey {
-                    namespace: text(&object, "namespace").to_owned(),
-                    name: text(&object, "name").to_owned(),
-                };
+                let key = key_of(&object);
                 self.place.lock().forget(&key);
             }
             Event::Secret(
