@@ -126,19 +126,19 @@ impl RequestInfo {
     }
 
     fn read_list_options(&mut self, query: &str, is_list: bool) {
-        let mut watch = None;
+        // Of parameters that are given twice the first counts, even if it is empty, as it does where the list is made:
+        // what is authorized must be what is answered.
+        let (mut watch, mut label_selector, mut field_selector) = (None, None, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "watch" if watch.is_none() => watch = Some(is_true(&value)),
-                "labelSelector" if self.label_selector.is_empty() => {
-                    self.label_selector = value.into_owned();
-                }
-                "fieldSelector" if self.field_selector.is_empty() => {
-                    self.field_selector = value.into_owned();
-                }
+                "labelSelector" if label_selector.is_none() => label_selector = Some(value.into_owned()),
+                "fieldSelector" if field_selector.is_none() => field_selector = Some(value.into_owned()),
                 _ => {}
             }
         }
+        self.label_selector = label_selector.unwrap_or_default();
+        self.field_selector = field_selector.unwrap_or_default();
         if self.verb == "list" && watch == Some(true) {
             self.verb = "watch".into();
         }
@@ -343,6 +343,25 @@ mod tests {
                 [verb, version, namespace, resource, subresource, name].map(|text| (*text).to_owned()),
                 "{method} {path}?{query}"
             );
+        }
+    }
+
+    #[test]
+    fn a_list_is_authorized_by_the_selector_that_it_is_made_with() {
+        use crate::options::ListOptions;
+
+        for query in [
+            "fieldSelector=&fieldSelector=metadata.name%3Dw",
+            "fieldSelector=metadata.name%3Dw&fieldSelector=",
+            "fieldSelector&fieldSelector=metadata.name%3Dw",
+            "fieldSelector=metadata.name%3Dw&fieldSelector=metadata.name%3Dx",
+            "fieldSelector=metadata.name%3Dw",
+            "",
+        ] {
+            let info = RequestInfo::new("GET", "/api/v1/namespaces/a/secrets", query);
+            let options = ListOptions::from_query(query, false).unwrap();
+            let chosen = options.field_selector.exact("metadata.name");
+            assert_eq!(info.name, chosen.unwrap_or_default(), "{query}");
         }
     }
 
