@@ -5,6 +5,7 @@ mod serving;
 
 use http_body_util::BodyExt;
 use imagestream_apiserver::storage::Keeping;
+use imagestream_store::Store as _;
 use serde_json::{Value, json};
 use serving::Server;
 
@@ -19,7 +20,7 @@ async fn events(server: &Server, query: &str, count: usize, headers: &[(&str, &s
     let mut body = response.into_body();
     let mut events = Vec::new();
     while events.len() < count {
-        let frame = tokio::time::timeout(std::time::Duration::from_secs(10), body.frame()).await;
+        let frame = tokio::time::timeout(std::time::Duration::from_secs(60), body.frame()).await;
         let frame = frame
             .unwrap()
             .unwrap_or_else(|| panic!("the watch ended after {events:?}"))
@@ -131,6 +132,24 @@ async fn a_watch_from_a_state_that_is_gone_says_so() {
         (&seen[0]["type"], &seen[0]["object"]["code"]),
         (&json!("ERROR"), &json!(410))
     );
+}
+
+#[tokio::test]
+async fn the_end_of_an_object_is_told_however_old_its_last_change_is() {
+    for on_disk in [false, true] {
+        let server = Server::keeping(Keeping { on_disk }).await;
+        server.create(json!({"metadata": {"name": "old"}})).await;
+        let last = server.create(json!({"metadata": {"name": "new"}})).await.json();
+        let from = last["metadata"]["resourceVersion"].as_str().unwrap();
+        server.store.compact(from.parse().unwrap()).await.unwrap();
+        server.send("DELETE", &format!("{ALL}/old"), &[], "").await;
+        let seen = events(&server, &format!("resourceVersion={from}"), 1, &[]).await;
+        assert_eq!(
+            shown(&seen),
+            pairs(&[("DELETED", "old")]),
+            "on disk: {on_disk}: {seen:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -99,15 +99,12 @@ impl Objects {
         }
     }
 
-    async fn entry_shown(&self, entry: &Entry<Selected>) -> Result<Encoded, Box<Status>> {
+    /// An object as it is shown, read at a revision at which it was so. Its own may be long compacted.
+    async fn entry_shown(&self, entry: &Entry<Selected>, at: u64) -> Result<Encoded, Box<Status>> {
         if self.holds_values {
             return self.of_entry(entry, true);
         }
-        let found = self
-            .store
-            .get(&entry.key, Some(entry.mod_revision))
-            .await
-            .map_err(failed)?;
+        let found = self.store.get(&entry.key, Some(at)).await.map_err(failed)?;
         match found {
             Some(item) => self.of_item(&item, true),
             None => Err(errors::expired("too old resource version").into()),
@@ -165,9 +162,10 @@ impl Feed {
             match self.advance().await {
                 Ok(true) => {}
                 Ok(false) => self.is_over = true,
+                // After what came before it.
                 Err(status) => {
                     self.is_over = true;
-                    return Some(WatchEvent::Error(status));
+                    self.queue.push_back(WatchEvent::Error(status));
                 }
             }
         }
@@ -227,10 +225,15 @@ impl Feed {
             }
             let event = match self.objects.change(change, commit.revision, &self.options) {
                 None => continue,
-                Some(Transition::Added(entry)) => WatchEvent::Added(self.shown(&entry).await?),
-                Some(Transition::Modified(entry)) => WatchEvent::Modified(self.shown(&entry).await?),
+                Some(Transition::Added(entry)) => {
+                    WatchEvent::Added(self.shown(&entry, commit.revision).await?)
+                }
+                Some(Transition::Modified(entry)) => {
+                    WatchEvent::Modified(self.shown(&entry, commit.revision).await?)
+                }
                 Some(Transition::Deleted(entry, revision)) => {
-                    let last = self.objects.entry_shown(&entry).await?.at(revision);
+                    let before = revision.saturating_sub(1);
+                    let last = self.objects.entry_shown(&entry, before).await?.at(revision);
                     WatchEvent::Deleted(Object::Encoded(last))
                 }
             };
@@ -239,7 +242,7 @@ impl Feed {
         Ok(true)
     }
 
-    async fn shown(&self, entry: &Entry<Selected>) -> Result<Object, Box<Status>> {
-        self.objects.entry_shown(entry).await.map(Object::Encoded)
+    async fn shown(&self, entry: &Entry<Selected>, at: u64) -> Result<Object, Box<Status>> {
+        self.objects.entry_shown(entry, at).await.map(Object::Encoded)
     }
 }
