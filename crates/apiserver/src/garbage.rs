@@ -83,6 +83,10 @@ async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
                 None => return Ok(()),
             },
             () = sleep_until(next) => {
+                // A dependent that was written before its owner went must be seen: each kind is followed by itself.
+                for objects in kinds {
+                    objects.ready().await?;
+                }
                 let mut left = BTreeMap::new();
                 for (uid, object) in std::mem::take(&mut going) {
                     if !settle(kinds, &uid, &object).await? {
@@ -145,7 +149,7 @@ async fn settle(kinds: &[Arc<Objects>], uid: &str, going: &Going) -> Result<bool
     let mut is_settled = true;
     for objects in kinds {
         for dependent in objects.owned_by(uid).await? {
-            is_settled &= if orphans {
+            is_settled &= if orphans || has_other_owner(kinds, &dependent.object, uid).await? {
                 forget_owner(objects, dependent, uid).await?
             } else {
                 // A dependent that something holds back is asked about again in the next round.
@@ -162,6 +166,38 @@ async fn settle(kinds: &[Arc<Objects>], uid: &str, going: &Going) -> Result<bool
         } if is_settled => release(&kinds[*kind], namespace, name, uid, finalizer).await,
         _ => Ok(is_settled),
     }
+}
+
+/// Whether an object has an owner that stays, besides the one with this uid. One of a kind that this server does not have
+/// is taken to stay.
+async fn has_other_owner(kinds: &[Arc<Objects>], object: &Value, uid: &str) -> Result<bool, Box<Status>> {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    for owner in owners.into_iter().flatten() {
+        let field = |name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default();
+        if field("uid") == uid {
+            continue;
+        }
+        let of_kind = kinds.iter().find(|objects| {
+            let kind = objects.resource().kind;
+            kind.kind == field("kind") && kind.api_version() == field("apiVersion")
+        });
+        let Some(objects) = of_kind else {
+            return Ok(true);
+        };
+        // An owner is in the namespace of its dependents, or in none.
+        let found = objects.get(text(object, "namespace"), field("name")).await?;
+        let stays = |found: &Stored| {
+            let goes_with_dependents =
+                !text(&found.object, "deletionTimestamp").is_empty() && holds(&found.object, FOREGROUND);
+            text(&found.object, "uid") == field("uid") && !goes_with_dependents
+        };
+        if found.as_ref().is_some_and(stays) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn forget_owner(objects: &Objects, mut dependent: Stored, uid: &str) -> Result<bool, Box<Status>> {

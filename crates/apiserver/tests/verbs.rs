@@ -385,7 +385,7 @@ async fn dependents_follow_their_owner_as_the_deletion_asks() {
         assert_eq!(server.send("DELETE", &path, &[], "").await.code, 200);
     }
     let mut left = server.get(ALL).await;
-    for _ in 0..100 {
+    for _ in 0..600 {
         if left.names() == ["c1"] {
             break;
         }
@@ -394,5 +394,49 @@ async fn dependents_follow_their_owner_as_the_deletion_asks() {
     }
     assert_eq!(left.names(), ["c1"]);
     assert_eq!(left.json()["items"][0]["metadata"].get("ownerReferences"), None);
+    collecting.abort();
+}
+
+#[tokio::test]
+async fn a_dependent_of_several_owners_stays_until_the_last_of_them_goes() {
+    let server = Server::start().await;
+    let collecting = tokio::spawn(imagestream_apiserver::garbage::collect(vec![
+        server.objects.clone(),
+    ]));
+    let mut owners = Vec::new();
+    for owner in ["a", "b"] {
+        let uid = server.create(widget(owner)).await.json()["metadata"]["uid"].clone();
+        owners.push(json!({"apiVersion": "example.org/v1", "kind": "Widget", "name": owner, "uid": uid}));
+    }
+    server
+        .create(json!({"metadata": {"name": "shared", "ownerReferences": owners}}))
+        .await;
+    let shared = format!("{ALL}/shared");
+    assert_eq!(
+        server.send("DELETE", &format!("{ALL}/a"), &[], "").await.code,
+        200
+    );
+    let mut left = server.get(&shared).await;
+    for _ in 0..600 {
+        if left.code != 200 || left.json()["metadata"]["ownerReferences"] == json!([owners[1]]) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        left = server.get(&shared).await;
+    }
+    assert_eq!(left.code, 200, "{}", left.text);
+    assert_eq!(left.json()["metadata"]["ownerReferences"], json!([owners[1]]));
+    assert_eq!(
+        server.send("DELETE", &format!("{ALL}/b"), &[], "").await.code,
+        200
+    );
+    for _ in 0..600 {
+        if left.code == 404 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        left = server.get(&shared).await;
+    }
+    assert_eq!(left.code, 404, "{}", left.text);
     collecting.abort();
 }
