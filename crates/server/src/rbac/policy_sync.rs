@@ -101,13 +101,17 @@ impl PolicySync {
 
     /// Puts in force what memory knows of one object. What can't be read grants nothing.
     fn apply(&self, kind: RoleKind, namespace: &str, name: &str) {
-        let is_there = self.authorizer.update(|policy| {
+        self.authorizer.update(|policy| {
+            // Noted in the same order as it comes in force: what is not known could not be revoked later.
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (kind, namespace.to_owned(), name.to_owned());
             let stored = self.objects(kind).in_memory(namespace, name);
             let stored = stored.map_err(|status| status.message.unwrap_or_default());
             match stored.and_then(|stored| stored.map(|stored| kind.read(stored.object)).transpose()) {
                 Ok(Some(object)) => {
                     policy.put(object, Origin::Stored);
-                    return true;
+                    known.insert(key);
+                    return;
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -120,15 +124,8 @@ impl PolicySync {
                 }
             }
             policy.remove(kind.of_policy(), namespace, name, Origin::Stored);
-            false
-        });
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (kind, namespace.to_owned(), name.to_owned());
-        if is_there {
-            known.insert(key);
-        } else {
             known.remove(&key);
-        }
+        });
     }
 
     /// Follows what other servers of the same store write, for as long as it is polled.
