@@ -522,7 +522,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), seen).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn a_first_request_that_hangs_does_not_hold_up_the_others() {
     let registry = good_and_bad();
     registry.add_fault(Fault::on("/v2/team/bad/*", FaultKind::Hang));
     assert_eq!(
-        both(&client(), &registry, Duration::from_secs(6)).await,
+        both(&client(), &registry, Duration::from_secs(12)).await,
         (false, true)
     );
 }

@@ -56,7 +56,7 @@ async fn a_manifest_that_drips_ends_at_the_deadline() {
     let start = Instant::now();
     let text = failure(&client(), &registry, within(Duration::from_millis(400))).await;
     assert!(text.ends_with("context deadline exceeded"), "{text}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ async fn a_wait_beyond_the_deadline_is_not_begun() {
         failure(&client, &registry, insecure()).await,
         "toomanyrequests: slow down"
     );
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert_eq!(
         registry.request_count(),
         1,

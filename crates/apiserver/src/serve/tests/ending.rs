@@ -36,12 +36,12 @@ async fn an_ending_server_ends_watches_cleanly_and_finishes_what_clients_wait_fo
 
     server.stop();
     // The end of the stream, not an error.
-    let end = tokio::time::timeout(Duration::from_secs(10), stream.frame())
+    let end = tokio::time::timeout(Duration::from_secs(60), stream.frame())
         .await
         .unwrap();
     assert!(end.is_none());
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
-    let closed = tokio::time::timeout(Duration::from_secs(10), idle.sender.ready())
+    let closed = tokio::time::timeout(Duration::from_secs(60), idle.sender.ready())
         .await
         .unwrap();
     assert!(closed.is_err());
@@ -64,7 +64,7 @@ async fn the_streams_of_http2_end_the_same_way() {
     let mut stream = client.send_request(request).await.unwrap().into_body();
     stream.frame().await.unwrap().unwrap();
     server.stop();
-    let rest = tokio::time::timeout(Duration::from_secs(10), stream.collect());
+    let rest = tokio::time::timeout(Duration::from_secs(60), stream.collect());
     assert!(rest.await.unwrap().unwrap().to_bytes().is_empty());
     server.stopped().await;
 }
