@@ -136,6 +136,20 @@ static OTHER_PLACES: Resource = Resource {
     ..PLACES
 };
 
+static NAMESPACES: Resource = Resource {
+    plural: "namespaces",
+    singular: "namespace",
+    list_kind: "NamespaceList",
+    ..PLACES
+};
+
+static NAMESPACES_FINALIZE: Resource = Resource {
+    subresource: "finalize",
+    singular: "",
+    list_kind: "",
+    ..NAMESPACES
+};
+
 struct Sample(&'static Resource, &'static [Verb]);
 
 impl Endpoint for Sample {
@@ -156,5 +170,15 @@ pub(crate) fn api() -> Api {
         Arc::new(Sample(&WIDGETS, Verb::ALL)),
         Arc::new(Sample(&WIDGET_CHECKS, &[Verb::Create])),
         Arc::new(Sample(&OTHER_PLACES, Verb::ALL)),
+    ])
+}
+
+/// Namespaces and what is in them.
+pub(crate) fn api_with_namespaces() -> Api {
+    Api::new(vec![
+        Arc::new(Sample(&NAMESPACES, Verb::ALL)),
+        Arc::new(Sample(&NAMESPACES_FINALIZE, &[Verb::Update])),
+        Arc::new(Sample(&WIDGETS_STATUS, &[Verb::Get, Verb::Patch, Verb::Update])),
+        Arc::new(Sample(&WIDGETS, Verb::ALL)),
     ])
 }

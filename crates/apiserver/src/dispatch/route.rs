@@ -36,8 +36,13 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
         return Err(unknown());
     }
     let has = |verbs: &[Verb]| endpoint.verbs().iter().any(|verb| verbs.contains(verb));
-    // A namespace is named by its own path, which looks as if it were in itself.
+    // A namespace is named by its own path, which looks as if it were in itself. In another one there are none: who
+    // may do everything there may not touch others.
     let is_itself_one = info.group.is_empty() && info.resource == "namespaces";
+    let itself = if is_named { info.name.as_str() } else { "" };
+    if is_itself_one && info.namespace != itself {
+        return Err(unknown());
+    }
     let is_in_namespace = !info.namespace.is_empty() && !is_itself_one;
     let exists = if is_named {
         let creates_below = !info.subresource.is_empty() && has(&[Verb::Create]);
@@ -57,10 +62,10 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
     Ok(endpoint)
 }
 
-/// The verb of a request.
+/// The verb of a request: the one that it was authorized for.
 ///
 /// # Errors
-/// 405 for a method that no path has.
+/// 405 for a method that no path has, or not in the old form of a watch, which names it in the path.
 pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Status>> {
     let is_named = is_named(info);
     let is_below = !info.subresource.is_empty();
@@ -76,10 +81,73 @@ pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Stat
         ("DELETE", false) => Verb::DeleteCollection,
         _ => return Err(errors::method_not_allowed().into()),
     };
+    if verb.as_str() != info.verb {
+        return Err(errors::method_not_allowed().into());
+    }
     Ok(verb)
 }
 
 /// Whether the path names an object. A collection's request has a name too if its selector chooses by name.
 fn is_named(info: &RequestInfo) -> bool {
     info.parts.len() > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    /// The verb that a request is done with, or the code that it is refused with.
+    fn done(method: &str, path: &str) -> Result<Verb, Option<i32>> {
+        let api = samples::api_with_namespaces();
+        let info = RequestInfo::new(method, path, "");
+        let found = find(&api, &info).and_then(|_| verb(&info, &method.parse().unwrap()));
+        if let Ok(verb) = found {
+            assert_eq!(verb.as_str(), info.verb, "{method} {path}");
+        }
+        found.map_err(|status| status.code)
+    }
+
+    #[test]
+    fn a_request_is_done_with_the_verb_that_it_is_authorized_for_or_not_at_all() {
+        let widgets = "/apis/example.com/v1/namespaces/n/widgets";
+        let watched = "/apis/example.com/v1/watch/namespaces/n/widgets";
+        let proxied = "/apis/example.com/v1/proxy/namespaces/n/widgets";
+        assert_eq!(done("GET", widgets), Ok(Verb::List));
+        assert_eq!(done("GET", watched), Ok(Verb::Watch));
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "WATCH",
+        ] {
+            for rest in ["", "/w", "/w/status"] {
+                let _ = done(method, &format!("{widgets}{rest}"));
+                for old in [watched, proxied] {
+                    let path = format!("{old}{rest}");
+                    let reads = matches!(method, "GET" | "HEAD") && path == watched;
+                    assert_eq!(done(method, &path).is_ok(), reads, "{method} {path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn there_are_no_namespaces_in_a_namespace() {
+        for (method, path, expected) in [
+            ("GET", "/api/v1/namespaces", Ok(Verb::List)),
+            ("POST", "/api/v1/namespaces", Ok(Verb::Create)),
+            ("GET", "/api/v1/namespaces/n", Ok(Verb::Get)),
+            ("PUT", "/api/v1/namespaces/n/finalize", Ok(Verb::Update)),
+            ("GET", "/api/v1/namespaces/n/namespaces", Err(Some(404))),
+            ("POST", "/api/v1/namespaces/n/namespaces", Err(Some(404))),
+            ("DELETE", "/api/v1/namespaces/n/namespaces", Err(Some(404))),
+            ("GET", "/api/v1/namespaces/n/namespaces/other", Err(Some(404))),
+            ("DELETE", "/api/v1/namespaces/n/namespaces/other", Err(Some(404))),
+            (
+                "PUT",
+                "/api/v1/namespaces/n/namespaces/other/finalize",
+                Err(Some(404)),
+            ),
+        ] {
+            assert_eq!(done(method, path), expected, "{method} {path}");
+        }
+    }
 }
