@@ -34,8 +34,13 @@ pub(crate) struct Host {
     /// Sources that wait, by the moment at which they may be asked. Holds entries that are out of date, too.
     due: BinaryHeap<Reverse<(Millis, u32)>>,
     moved: VecDeque<u32>,
+    /// Sources that must be read to know whether they have moved. They come after those that have.
+    unsure: VecDeque<u32>,
+    /// Sources that are asked when the host answers again. Holds entries that are out of date, too.
+    held: VecDeque<u32>,
     pub(crate) asking: u32,
     pub(crate) fetching: u32,
+    pub(crate) telling: u32,
     pace: Pace,
     pub(crate) allowance: Allowance,
     pub(crate) paused_until: Millis,
@@ -52,6 +57,7 @@ pub(crate) struct Host {
 pub(crate) enum Next {
     Ask(u32),
     Fetch(u32),
+    Tell(u32),
     /// Nothing before that; nothing at all until something changes.
     At(Option<Millis>),
 }
@@ -64,8 +70,11 @@ impl Host {
             followers: 0,
             due: BinaryHeap::new(),
             moved: VecDeque::new(),
+            unsure: VecDeque::new(),
+            held: VecDeque::new(),
             asking: 0,
             fetching: 0,
+            telling: 0,
             pace: Pace::new(budget.checks_per_minute),
             allowance: Allowance::default(),
             paused_until: Millis(0),
@@ -87,29 +96,70 @@ impl Host {
         self.due.push(Reverse((key, id)));
     }
 
-    /// Queues a source that has moved.
-    pub(crate) fn queue_moved(&mut self, id: u32, first: bool) {
-        if first {
-            self.moved.push_front(id);
+    /// Queues a source that has moved, or may have.
+    pub(crate) fn queue_moved(&mut self, id: u32, is_unsure: bool, first: bool) {
+        let queue = if is_unsure {
+            &mut self.unsure
         } else {
-            self.moved.push_back(id);
+            &mut self.moved
+        };
+        if first {
+            queue.push_front(id);
+        } else {
+            queue.push_back(id);
         }
     }
 
     /// Takes it out again.
     pub(crate) fn drop_moved(&mut self, id: u32) {
         self.moved.retain(|queued| *queued != id);
+        self.unsure.retain(|queued| *queued != id);
     }
 
     pub(crate) fn moved(&self) -> usize {
-        self.moved.len()
+        self.moved.len() + self.unsure.len()
+    }
+
+    fn take_moved(&mut self) -> Option<u32> {
+        self.moved.pop_front().or_else(|| self.unsure.pop_front())
+    }
+
+    /// Keeps a source until the host answers.
+    pub(crate) fn hold(&mut self, id: u32) {
+        self.held.push_back(id);
+    }
+
+    /// Queues again what was kept until the host answers, if it does.
+    pub(crate) fn release(&mut self, host: u32, table: &mut Table) {
+        if self.is_open() {
+            return;
+        }
+        for id in std::mem::take(&mut self.held) {
+            if is_held(table, host, id)
+                && let Some(source) = table.source_mut(id)
+            {
+                source.state = State::Waiting;
+                let key = source.key;
+                self.wait(id, key, table, host);
+            }
+        }
     }
 
     /// What is to be done now, which is then under way; or when to look again.
     pub(crate) fn next(&mut self, host: u32, table: &mut Table, budget: &HostBudget, now: Millis) -> Next {
+        let tell_at = self.tell_at(host, table, budget, now);
+        if tell_at.is_some_and(|at| at <= now)
+            && let Some(id) = self.take_moved().or_else(|| self.take_due())
+        {
+            if let Some(source) = table.source_mut(id) {
+                source.state = State::Telling;
+            }
+            self.telling += 1;
+            return Next::Tell(id);
+        }
         let fetch_at = self.fetch_at(budget, now);
         if fetch_at.is_some_and(|at| at <= now)
-            && let Some(id) = self.moved.pop_front()
+            && let Some(id) = self.take_moved()
         {
             if let Some(source) = table.source_mut(id) {
                 source.state = State::Fetching;
@@ -120,7 +170,7 @@ impl Host {
         }
         let ask_at = self.ask_at(host, table, budget, now);
         if ask_at.is_some_and(|at| at <= now)
-            && let Some(Reverse((_, id))) = self.due.pop()
+            && let Some(id) = self.take_first(host, table, now)
         {
             if let Some(source) = table.source_mut(id) {
                 source.state = State::Asking;
@@ -130,17 +180,38 @@ impl Host {
             self.checks.count(now);
             return Next::Ask(id);
         }
-        let at = match (fetch_at, ask_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Next::At(at)
+        Next::At([tell_at, fetch_at, ask_at].into_iter().flatten().min())
+    }
+
+    fn take_due(&mut self) -> Option<u32> {
+        self.due.pop().map(|Reverse((_, id))| id)
+    }
+
+    /// The first source that may be asked: one that is due, or else one that was kept until the host answers.
+    fn take_first(&mut self, host: u32, table: &Table, now: Millis) -> Option<u32> {
+        if self.first(host, table).is_some_and(|key| key <= now) {
+            return self.take_due();
+        }
+        self.first_held(host, table)?;
+        self.held.pop_front()
+    }
+
+    /// When those who follow the first source that is due, or has moved, are to be told that the host can't be reached.
+    fn tell_at(&mut self, host: u32, table: &Table, budget: &HostBudget, now: Millis) -> Option<Millis> {
+        let is_left_alone = self.paused_until > now && self.why == Some(Why::Unreachable);
+        if !is_left_alone || self.telling >= budget.checks_in_flight {
+            return None;
+        }
+        if self.moved() > 0 {
+            return Some(now);
+        }
+        self.first(host, table)
     }
 
     /// When the first of what has moved may be fetched, unless that depends on what is under way.
     fn fetch_at(&self, budget: &HostBudget, now: Millis) -> Option<Millis> {
         let is_full = self.fetching >= budget.fetches_in_flight || (self.is_open() && self.is_busy());
-        if self.moved.is_empty() || is_full {
+        if self.moved() == 0 || is_full {
             return None;
         }
         Some(self.allowance.fetch_at(now)?.max(self.paused_until))
@@ -152,7 +223,8 @@ impl Host {
         if is_full {
             return None;
         }
-        let key = self.first(host, table)?;
+        let keys = [self.first(host, table), self.first_held(host, table)];
+        let key = keys.into_iter().flatten().min()?;
         let allowed = self.allowance.check_at(now).unwrap_or_default();
         Some(key.max(self.pace.at()).max(self.paused_until).max(allowed))
     }
@@ -168,14 +240,29 @@ impl Host {
         None
     }
 
+    /// The key of the first source that is kept until the host answers.
+    fn first_held(&mut self, host: u32, table: &Table) -> Option<Millis> {
+        while let Some(id) = self.held.front() {
+            if is_held(table, host, *id) {
+                return table.source(*id).map(|source| source.key);
+            }
+            self.held.pop_front();
+        }
+        None
+    }
+
     /// How long the first source that waits has been due.
     pub(crate) fn lag(&mut self, host: u32, table: &Table, now: Millis) -> Duration {
         self.first(host, table);
-        let first = self.due.peek().and_then(|Reverse((_, id))| table.source(*id));
-        first.map_or(Duration::ZERO, |source| now.since(source.due))
+        self.first_held(host, table);
+        let waiting = self.due.peek().map(|Reverse((_, id))| *id);
+        let first = [waiting, self.held.front().copied()].into_iter().flatten();
+        let due = first.filter_map(|id| table.source(id)).map(|source| source.due);
+        due.min().map_or(Duration::ZERO, |due| now.since(due))
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether it is asked with one request at a time, as it could not be reached several times.
+    pub(crate) fn is_open(&self) -> bool {
         self.unreachable >= OPEN
     }
 
@@ -232,7 +319,7 @@ impl Host {
         }
         let quota = [
             self.allowance.check_at(now),
-            self.allowance.fetch_at(now).filter(|_| !self.moved.is_empty()),
+            self.allowance.fetch_at(now).filter(|_| self.moved() > 0),
         ];
         let until = quota.into_iter().flatten().max().filter(|until| *until > now)?;
         Some((until, Why::Quota))
@@ -244,6 +331,10 @@ fn is_waiting(table: &Table, host: u32, id: u32, key: Millis) -> bool {
         .source(id)
         .is_some_and(|source| source.state == State::Waiting && source.key == key)
         && table.host_of(id) == Some(host)
+}
+
+fn is_held(table: &Table, host: u32, id: u32) -> bool {
+    table.source(id).is_some_and(|source| source.state == State::Held) && table.host_of(id) == Some(host)
 }
 
 /// A pause that doubles with each time, up to a longest one.
@@ -358,6 +449,20 @@ mod tests {
         let seen = minute.total(Millis(1_120_000));
         assert!((54..=60).contains(&seen), "{seen}");
         assert_eq!(minute.total(Millis(1_300_000)), 0);
+    }
+
+    #[test]
+    fn what_has_moved_is_fetched_before_what_only_may_have() {
+        let mut host = Host::new("h", &HostBudget::default());
+        for (id, is_unsure) in [(1, true), (2, false), (3, true), (4, false)] {
+            host.queue_moved(id, is_unsure, false);
+        }
+        // It was refused, and goes on where it was.
+        host.queue_moved(5, true, true);
+        host.drop_moved(3);
+        assert_eq!(host.moved(), 4);
+        let order: Vec<u32> = std::iter::from_fn(|| host.take_moved()).collect();
+        assert_eq!(order, [2, 4, 5, 1]);
     }
 
     #[test]

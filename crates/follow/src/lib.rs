@@ -8,6 +8,7 @@
 //! set_stream, remove_stream          what is followed
 //! poll     -> Ask(source)            ask it with one request, then `asked`
 //!          -> Fetch(source)          it has moved: import it, then `fetched`
+//!          -> Tell(source)           its host does not answer: say so to who follows it, then `told`
 //!          -> Wait(until)            nothing to do before then, unless something else is called
 //! poke                               somebody says that something was pushed
 //! host_reports, stream_report        how it goes
@@ -20,7 +21,8 @@
 //!   evenly, and a scheduler that begins anew delays nobody by more than an interval.
 //! - Each host has a budget of checks and its own queues. What one host makes us wait for delays no other.
 //! - A host that refuses is left alone for as long as it says. One that can't be reached is asked with one request at a
-//!   time, ever more rarely, until it answers. What became due meanwhile is then asked for within the budget.
+//!   time, ever more rarely, until it answers. Those who follow what becomes due meanwhile are told; it is asked
+//!   within the budget as soon as the host answers.
 //! - Many registries count fetches but not checks. What a host tells of its quota decides when fetches begin; until
 //!   then they wait, and one that waits stands for all moves of its source.
 //! - A poke brings the next check of a source forward, and does no more than that.

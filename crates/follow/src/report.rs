@@ -71,6 +71,8 @@ pub enum Last {
     Unchanged,
     /// The source had moved, and is fetched or was.
     Moved,
+    /// Whether it had moved is known when it was fetched.
+    Unsure,
     /// It failed.
     Failed(Failure),
 }

@@ -25,6 +25,9 @@ pub enum Poll {
     Ask(SourceId),
     /// The source has moved: import it for all who follow it; then call [`Scheduler::fetched`].
     Fetch(SourceId),
+    /// The source is due, but its host has not been reached for a while and is left alone: tell those who follow it;
+    /// then call [`Scheduler::told`]. It is asked when the host answers again.
+    Tell(SourceId),
     /// Nothing before that moment; nothing at all if absent. Any other call may bring it forward.
     Wait(Option<Millis>),
 }
@@ -36,6 +39,8 @@ pub enum Asked {
     Unchanged,
     /// It is not.
     Moved,
+    /// It must be read to know that. What is known to have moved is read first.
+    Unsure,
     /// Nobody knows.
     Failed(Failure),
 }
@@ -190,6 +195,10 @@ impl Scheduler {
                     self.look_at(id, now);
                     return Poll::Fetch(SourceId(source));
                 }
+                Next::Tell(source) => {
+                    self.look_at(id, now);
+                    return Poll::Tell(SourceId(source));
+                }
                 Next::At(Some(at)) => self.look_at(id, at),
                 Next::At(None) => {}
             }
@@ -221,17 +230,20 @@ impl Scheduler {
         host.allowance.checked(feedback.quota.as_ref(), now);
         let failure = match outcome {
             Asked::Failed(failure) => Some(failure),
-            Asked::Unchanged | Asked::Moved => None,
+            Asked::Unchanged | Asked::Moved | Asked::Unsure => None,
         };
         heard(host, failure, feedback, now);
+        host.release(host_id, &mut self.table);
         if !is_followed {
             self.forget(id);
-        } else if outcome == Asked::Moved {
+        } else if matches!(outcome, Asked::Moved | Asked::Unsure) {
+            let is_unsure = outcome == Asked::Unsure;
             if let Some(entry) = self.table.source_mut(id) {
-                entry.outcome = Last::Moved;
+                entry.outcome = if is_unsure { Last::Unsure } else { Last::Moved };
                 entry.state = State::Queued;
+                entry.unsure = is_unsure;
             }
-            host.queue_moved(id, false);
+            host.queue_moved(id, is_unsure, false);
         } else {
             self.settle(id, failure, now);
         }
@@ -259,7 +271,7 @@ impl Scheduler {
         if outcome == (Fetched::Done { changed: true }) {
             entry.last_change = now.seconds();
         }
-        let is_followed = entry.followers > 0;
+        let (is_followed, is_unsure) = (entry.followers > 0, entry.unsure);
         let Some(host_id) = self.table.host_of(id) else {
             return;
         };
@@ -277,15 +289,45 @@ impl Scheduler {
             host.allowance.fetch_accepted();
             heard(host, failure, feedback, now);
         }
+        host.release(host_id, &mut self.table);
         if !is_followed {
             self.forget(id);
         } else if failure == Some(Failure::RateLimited) {
             if let Some(entry) = self.table.source_mut(id) {
                 entry.state = State::Queued;
             }
-            host.queue_moved(id, true);
+            host.queue_moved(id, is_unsure, true);
         } else {
             self.settle(id, failure, now);
+        }
+        self.look_at(host_id, now);
+    }
+
+    /// Those who follow a source know that its host can't be reached.
+    pub fn told(&mut self, source: SourceId, now: Millis) {
+        let SourceId(id) = source;
+        let Some(entry) = self
+            .table
+            .source_mut(id)
+            .filter(|entry| entry.state == State::Telling)
+        else {
+            return;
+        };
+        entry.outcome = Last::Failed(Failure::Unreachable);
+        entry.state = State::Held;
+        // In the queue of what is due when it was not yet.
+        entry.key = entry.key.min(now);
+        let is_followed = entry.followers > 0;
+        let Some(host_id) = self.table.host_of(id) else {
+            return;
+        };
+        let host = &mut self.hosts[host_id as usize];
+        host.telling -= 1;
+        host.hold(id);
+        // It may answer again by now.
+        host.release(host_id, &mut self.table);
+        if !is_followed {
+            self.forget(id);
         }
         self.look_at(host_id, now);
     }
@@ -324,7 +366,7 @@ impl Scheduler {
                 continue;
             };
             if entry.state != State::Waiting {
-                entry.again = entry.state != State::Queued;
+                entry.again = matches!(entry.state, State::Asking | State::Fetching);
                 continue;
             }
             let last = Millis::of_seconds(entry.last_poke).map_or(0, |last| last.0 + 1000);
@@ -412,9 +454,9 @@ impl Scheduler {
             return;
         };
         match (entry.followers, entry.state) {
-            (0, State::Waiting | State::Queued) => self.forget(source),
+            (0, State::Waiting | State::Queued | State::Held) => self.forget(source),
             // It is forgotten when what is under way for it has ended.
-            (0, State::Asking | State::Fetching) => {
+            (0, State::Asking | State::Fetching | State::Telling) => {
                 if let Some(entry) = self.table.source_mut(source) {
                     entry.interval_ms = 0;
                 }

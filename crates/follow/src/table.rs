@@ -41,6 +41,8 @@ pub(crate) struct SourceEntry {
     pub(crate) state: State,
     /// It was poked while it was being asked.
     pub(crate) again: bool,
+    /// It is not known whether it has moved, only that it must be read to know.
+    pub(crate) unsure: bool,
 }
 
 /// What is under way for a source.
@@ -50,10 +52,14 @@ pub(crate) enum State {
     Waiting,
     /// It is being asked.
     Asking,
-    /// It has moved and waits to be fetched.
+    /// It has moved, or may have, and waits to be fetched.
     Queued,
     /// It is being fetched.
     Fetching,
+    /// Those who follow it are being told that its host can't be reached.
+    Telling,
+    /// They know; it is asked when its host answers again.
+    Held,
 }
 
 #[derive(Debug)]
@@ -191,6 +197,7 @@ impl Table {
             outcome: Last::Never,
             state: State::Waiting,
             again: false,
+            unsure: false,
         }));
         of_repository.push(id);
         let (hasher, sources) = (&self.hasher, &self.sources);

@@ -215,6 +215,7 @@ fn pass(scheduler: &mut Scheduler, model: &mut Model, mut now: u64, end: u64) ->
             let (id, fetch) = match scheduler.poll(Millis(now)) {
                 Poll::Ask(id) => (id, false),
                 Poll::Fetch(id) => (id, true),
+                Poll::Tell(_) => panic!("its host answers"),
                 Poll::Wait(at) => break at,
             };
             let number = (0..SOURCES)

@@ -102,14 +102,32 @@ fn numbers_of(source: &Source<'_>) -> Numbers {
 
 /// What is under way at each host.
 #[derive(Default)]
-struct UnderWay(Vec<(SourceId, Numbers, bool)>);
+struct UnderWay(Vec<(SourceId, Numbers, Doing)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Ask,
+    Fetch,
+    Tell,
+}
+
+impl Doing {
+    fn of(poll: Poll) -> Result<(SourceId, Self), Option<Millis>> {
+        match poll {
+            Poll::Ask(source) => Ok((source, Self::Ask)),
+            Poll::Fetch(source) => Ok((source, Self::Fetch)),
+            Poll::Tell(source) => Ok((source, Self::Tell)),
+            Poll::Wait(until) => Err(until),
+        }
+    }
+}
 
 impl UnderWay {
     fn asking(&self, host: u8) -> u32 {
         let asked = self
             .0
             .iter()
-            .filter(|(_, source, is_fetch)| source.0 == host && !is_fetch);
+            .filter(|(_, source, doing)| source.0 == host && *doing == Doing::Ask);
         u32::try_from(asked.count()).expect("few")
     }
 
@@ -117,7 +135,7 @@ impl UnderWay {
         if self.0.is_empty() {
             return;
         }
-        let (source, _, is_fetch) = self.0.remove(0);
+        let (source, _, doing) = self.0.remove(0);
         let failures = [
             Failure::NotFound,
             Failure::Unreachable,
@@ -126,16 +144,20 @@ impl UnderWay {
         ];
         let failure = failures.get(usize::from(how)).copied();
         let feedback = Feedback::default();
-        if is_fetch {
-            let outcome = failure.map_or(Fetched::Done { changed: true }, Fetched::Failed);
-            scheduler.fetched(source, now, outcome, 1, &feedback);
-        } else {
-            let well = if how.is_multiple_of(2) {
-                Asked::Unchanged
-            } else {
-                Asked::Moved
-            };
-            scheduler.asked(source, now, failure.map_or(well, Asked::Failed), &feedback);
+        match doing {
+            Doing::Fetch => {
+                let outcome = failure.map_or(Fetched::Done { changed: true }, Fetched::Failed);
+                scheduler.fetched(source, now, outcome, 1, &feedback);
+            }
+            Doing::Ask => {
+                let well = match how % 3 {
+                    0 => Asked::Unchanged,
+                    1 => Asked::Moved,
+                    _ => Asked::Unsure,
+                };
+                scheduler.asked(source, now, failure.map_or(well, Asked::Failed), &feedback);
+            }
+            Doing::Tell => scheduler.told(source, now),
         }
     }
 }
@@ -183,10 +205,9 @@ proptest! {
                 Step::Answer(how) => under_way.answer(&mut scheduler, *how, now),
             }
             loop {
-                let (source, is_fetch) = match scheduler.poll(now) {
-                    Poll::Ask(source) => (source, false),
-                    Poll::Fetch(source) => (source, true),
-                    Poll::Wait(until) => {
+                let (source, doing) = match Doing::of(scheduler.poll(now)) {
+                    Ok(found) => found,
+                    Err(until) => {
                         prop_assert!(until.is_none_or(|until| until > now));
                         break;
                     }
@@ -200,7 +221,7 @@ proptest! {
                     .map(|(stream, tag)| (stream.to_owned(), tag.to_owned())).collect();
                 prop_assert!(!followers.is_empty());
                 prop_assert_eq!(followers, model.followers(found));
-                under_way.0.push((source, found, is_fetch));
+                under_way.0.push((source, found, doing));
                 prop_assert!(under_way.asking(found.0) <= IN_FLIGHT);
             }
             let tags: usize = model.0.values().map(BTreeMap::len).sum();
@@ -214,24 +235,26 @@ proptest! {
         let end = Millis(now.0 + 2 * 2_000_000 + 900_000);
         while now < end {
             while !under_way.0.is_empty() {
-                let (source, found, is_fetch) = under_way.0.remove(0);
-                if is_fetch {
-                    scheduler.fetched(source, now, Fetched::Done { changed: false }, 1, &Feedback::default());
-                } else {
-                    missing.remove(&found);
-                    scheduler.asked(source, now, Asked::Unchanged, &Feedback::default());
+                let (source, found, doing) = under_way.0.remove(0);
+                match doing {
+                    Doing::Fetch => {
+                        scheduler.fetched(source, now, Fetched::Done { changed: false }, 1, &Feedback::default());
+                    }
+                    Doing::Ask => {
+                        missing.remove(&found);
+                        scheduler.asked(source, now, Asked::Unchanged, &Feedback::default());
+                    }
+                    Doing::Tell => scheduler.told(source, now),
                 }
             }
-            match scheduler.poll(now) {
-                Poll::Ask(source) | Poll::Fetch(source) if scheduler.source(source).is_none() => {
-                    return Err(TestCaseError::fail("a source that is not there"));
+            match Doing::of(scheduler.poll(now)) {
+                Ok((source, doing)) => {
+                    let Some(found) = scheduler.source(source) else {
+                        return Err(TestCaseError::fail("a source that is not there"));
+                    };
+                    under_way.0.push((source, numbers_of(&found), doing));
                 }
-                Poll::Ask(source) => {
-                    let found = scheduler.source(source).map(|source| numbers_of(&source)).unwrap_or_default();
-                    under_way.0.push((source, found, false));
-                }
-                Poll::Fetch(source) => under_way.0.push((source, (0, 0, 0, 0), true)),
-                Poll::Wait(until) => now = until.unwrap_or(end),
+                Err(until) => now = until.unwrap_or(end),
             }
         }
         prop_assert!(missing.is_empty(), "never asked: {:?}", missing);

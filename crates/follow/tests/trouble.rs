@@ -224,6 +224,8 @@ struct Outage {
     during: u32,
     /// When each tag was last answered for.
     answered: BTreeMap<String, Millis>,
+    /// When those who follow a tag were told that its host does not answer.
+    told: BTreeMap<String, Vec<Millis>>,
     others: u32,
 }
 
@@ -259,6 +261,16 @@ impl Registries for Outage {
         self.answered.insert(name.to_owned(), now);
         (Asked::Unchanged, Feedback::default())
     }
+
+    fn tell(&mut self, scheduler: &Scheduler, source: SourceId, now: Millis) {
+        let source = scheduler.source(source).expect("it is followed");
+        let What::Tag(name) = source.what else {
+            panic!("tags are followed");
+        };
+        assert_eq!(source.host, "ill.example");
+        assert!(now >= self.from);
+        self.told.entry(name.to_owned()).or_default().push(now);
+    }
 }
 
 #[test]
@@ -285,11 +297,28 @@ fn an_outage_of_an_hour_loses_nothing_and_no_storm_follows_it() {
         most_in_a_minute: 0,
         during: 0,
         answered: BTreeMap::new(),
+        told: BTreeMap::new(),
         others: 0,
     };
     let mut world = World::at(START);
     world.run(&mut scheduler, &mut registries, Millis(end.0 - 1));
     assert_eq!(registries.answered.len(), TAGS);
+    let told = registries.told.values();
+    let in_time = |told: &&Vec<Millis>| {
+        told.first()
+            .is_some_and(|first| first.0 < START + HOUR + INTERVAL + MINUTE)
+    };
+    // The others were asked, and failed.
+    assert!(
+        told.clone().filter(in_time).count() + registries.during as usize >= TAGS,
+        "{} of {TAGS} are told within an interval",
+        told.clone().filter(in_time).count()
+    );
+    let often: usize = told.map(Vec::len).sum();
+    assert!(
+        often <= TAGS + registries.during as usize,
+        "{often} tellings of {TAGS} tags: each is told once, and again after it was asked"
+    );
     // Those that were under way when it began, and then one every few minutes.
     assert!(
         registries.during < 60,

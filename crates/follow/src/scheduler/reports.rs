@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::report::{HostReport, TagReport, Throttled};
-use crate::table::NONE;
+use crate::table::{NONE, State};
 use crate::time::Millis;
 
 impl Scheduler {
@@ -34,10 +34,15 @@ impl Scheduler {
         followers.iter().filter_map(|id| {
             let follower = self.table.followers.get(*id as usize)?;
             let source = self.table.source(follower.source)?;
+            let host = self.hosts.get(self.table.host_of(follower.source)? as usize)?;
             Some(TagReport {
                 tag: follower.tag.to_string(),
                 last_check: Millis::of_seconds(source.last_check),
-                next_check: source.due,
+                next_check: if source.state == State::Held {
+                    source.due.max(host.paused_until)
+                } else {
+                    source.due
+                },
                 last_change: Millis::of_seconds(source.last_change),
                 last: source.outcome,
             })

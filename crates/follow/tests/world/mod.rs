@@ -25,6 +25,11 @@ pub(crate) trait Registries {
         let _ = (scheduler, source, now);
         panic!("nothing moves here");
     }
+
+    /// Those who follow a source were told that its host does not answer.
+    fn tell(&mut self, scheduler: &Scheduler, source: SourceId, now: Millis) {
+        let _ = (scheduler, source, now);
+    }
 }
 
 /// What is under way.
@@ -85,6 +90,10 @@ impl World {
             Poll::Fetch(source) => {
                 let (outcome, requests, feedback) = registries.fetch(scheduler, source, self.now);
                 scheduler.fetched(source, self.now, outcome, requests, &feedback);
+            }
+            Poll::Tell(source) => {
+                registries.tell(scheduler, source, self.now);
+                scheduler.told(source, self.now);
             }
             Poll::Wait(_) => {}
         }
