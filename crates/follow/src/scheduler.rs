@@ -16,6 +16,7 @@ use crate::table::{NONE, State, Table};
 use crate::time::{Millis, millis};
 
 mod phase;
+mod pokes;
 mod reports;
 
 /// What is to be done.
@@ -71,9 +72,6 @@ pub enum Failure {
     /// Anything else.
     Other,
 }
-
-/// A repository of which more is followed is asked as a whole, because of a push, no more often than its sources are.
-const MANY: usize = 1_000;
 
 /// Who follows what, and what is due.
 #[derive(Debug)]
@@ -332,63 +330,6 @@ impl Scheduler {
         self.look_at(host_id, now);
     }
 
-    /// Somebody says that something was pushed: brings forward the next check of a tag, or of all that is followed of
-    /// the repository if none is named. Returns how many sources that are.
-    pub fn poke(&mut self, host: &str, repository: &str, tag: Option<&str>, now: Millis) -> usize {
-        let Some(host_id) = self.host_index.get(host).copied() else {
-            return 0;
-        };
-        let Some(repository) = self.table.find_repository(host_id, repository) else {
-            return 0;
-        };
-        let poke_interval = millis(self.options.poke_interval);
-        let entry = &mut self.table.repositories[repository as usize];
-        if tag.is_none() && entry.sources.len() > MANY {
-            // All of them are asked soon anyway; each push that is told must not cost as much as they are.
-            if entry.poked > now {
-                return entry.sources.len();
-            }
-            entry.poked = now.max(Millis(entry.poked.0 + poke_interval));
-        }
-        let sources: Vec<u32> = match tag {
-            Some(tag) => {
-                // A new tag is news for those who follow which tags there are.
-                let lists = self.table.sources_of(repository, None);
-                self.table
-                    .sources_of(repository, Some(tag))
-                    .chain(lists)
-                    .collect()
-            }
-            None => self.table.repositories[repository as usize].sources.clone(),
-        };
-        for id in &sources {
-            let Some(entry) = self.table.source_mut(*id) else {
-                continue;
-            };
-            if entry.state != State::Waiting {
-                entry.again = matches!(entry.state, State::Asking | State::Fetching);
-                continue;
-            }
-            let last = Millis::of_seconds(entry.last_poke).map_or(0, |last| last.0 + 1000);
-            let at = Millis(now.0.max(last + poke_interval));
-            if at >= entry.due {
-                continue;
-            }
-            entry.last_poke = at.seconds();
-            entry.due = at;
-            // Before what is merely due.
-            entry.key = if at > now {
-                at
-            } else {
-                Millis(at.0.saturating_sub(u64::from(entry.interval_ms)))
-            };
-            let key = entry.key;
-            self.wait(*id, key);
-        }
-        self.look_at(host_id, now);
-        sources.len()
-    }
-
     /// What a source is.
     #[must_use]
     pub fn source(&self, source: SourceId) -> Option<Source<'_>> {
@@ -401,6 +342,12 @@ impl Scheduler {
             credential: entry.credential,
             insecure: entry.insecure,
         })
+    }
+
+    /// All sources that are followed, in no particular order.
+    pub fn all_sources(&self) -> impl Iterator<Item = Source<'_>> {
+        let ids = self.table.sources.iter().map(|(id, _)| id);
+        ids.filter_map(|id| self.source(SourceId(u32::try_from(id).ok()?)))
     }
 
     /// Who follows a source: streams and their tags, in no particular order.

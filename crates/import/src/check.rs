@@ -7,6 +7,8 @@ use std::sync::Arc;
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::digest::Digest;
 use imagestream_api::reference::ImageReference;
+use imagestream_api::status;
+use imagestream_api::types::Status;
 use imagestream_registry::distribution::{self, IndexEntry, Manifest};
 use imagestream_registry::sources::{PullBy, RegistryRules};
 use imagestream_registry::{Access, Error, HostFeedback, ManifestAt, Probed, Repository};
@@ -63,10 +65,15 @@ pub enum CheckError {
     /// The registry does not let this caller see it.
     #[error("its registry refuses access: {0}")]
     Unauthorized(String),
-    /// The registry does not answer.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Anything else: a registry that fails, secrets that can't be read.
+    /// The registry does not answer, or only that it can't.
+    #[error("{text}")]
+    Unreachable {
+        /// What went wrong.
+        text: String,
+        /// The same without what was asked for, so that it may be told to who follows something else there.
+        cause: String,
+    },
+    /// Anything else: an answer that can't be read, secrets that can't be read.
     #[error("{0}")]
     Failed(String),
 }
@@ -377,14 +384,36 @@ impl<T> Checked<T> {
 }
 
 impl CheckError {
+    /// The status that an import of the image would have; none if the registry only wants to be left alone.
+    #[must_use]
+    pub fn status(&self, reference: &ImageReference) -> Option<Status> {
+        let name = reference.normalised().unwrap_or_else(|_| reference.exact());
+        let status = match self {
+            Self::RateLimited => return None,
+            Self::Blocked => plan::blocked(reference),
+            Self::NotFound => status::not_found("dockerimage", &name),
+            Self::Unauthorized(text) if text.ends_with("incorrect username or password") => {
+                status::unauthorized(format!("incorrect username or password for image \"{name}\""))
+            }
+            Self::Unauthorized(_) => status::unauthorized(format!(
+                "you may not have access to the container image \"{name}\""
+            )),
+            Self::Unreachable { text, .. } | Self::Failed(text) => {
+                status::internal_error(&format!("{name}: {text}"))
+            }
+        };
+        Some(status)
+    }
+
     fn of(error: &Error, feedback: HostFeedback) -> Self {
         let text = error.to_string();
         // A token service refuses as well as a registry does.
         let error = innermost(error);
         if feedback.is_refusal {
             Self::RateLimited
-        } else if matches!(error, Error::Network(_) | Error::Deadline) {
-            Self::Unreachable(text)
+        } else if is_unreachable(error) {
+            let cause = error.to_string();
+            Self::Unreachable { text, cause }
         } else if error.has_code("MANIFEST_UNKNOWN") || error.has_code("NAME_UNKNOWN") {
             Self::NotFound
         } else if matches!(error, Error::UnparsableBody { status: 403, .. })
@@ -398,6 +427,19 @@ impl CheckError {
         } else {
             Self::Failed(text)
         }
+    }
+}
+
+/// Whether this says of the registry as a whole that it does not work now.
+fn is_unreachable(error: &Error) -> bool {
+    match error {
+        Error::Network(_) | Error::Deadline => true,
+        // Of a method or version that it does not know it may know others.
+        Error::UnexpectedStatus(status) => {
+            status.starts_with('5') && !status.starts_with("501") && !status.starts_with("505")
+        }
+        Error::UnparsableBody { status, .. } => matches!(status, 500..=599) && !matches!(status, 501 | 505),
+        _ => false,
     }
 }
 
@@ -429,6 +471,75 @@ pub fn reference(text: &str) -> Option<ImageReference> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_that_fails_as_a_whole_can_not_be_reached() {
+        for (error, is_unreachable) in [
+            (Error::Network("dial tcp: connection refused".into()), true),
+            (Error::Deadline, true),
+            (Error::UnexpectedStatus("500 Internal Server Error".into()), true),
+            (Error::UnexpectedStatus("502 Bad Gateway".into()), true),
+            (Error::UnexpectedStatus("503 Service Unavailable".into()), true),
+            (Error::UnexpectedStatus("501 Not Implemented".into()), false),
+            (Error::UnexpectedStatus("418 I'm a teapot".into()), false),
+            (Error::NoBasicCredentials, false),
+        ] {
+            let cause = error.to_string();
+            let asked = Error::Request {
+                method: "Head",
+                url: "https://r.test/v2/secret/manifests/1".into(),
+                source: Arc::new(error),
+            };
+            let found = CheckError::of(&asked, HostFeedback::default());
+            let expected = CheckError::Unreachable {
+                text: asked.to_string(),
+                cause: cause.clone(),
+            };
+            assert_eq!(found == expected, is_unreachable, "{found:?}");
+            assert!(!cause.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_check_that_failed_has_the_status_of_an_import() {
+        let reference = reference("r.test/a:1").unwrap();
+        let found = |error: CheckError| {
+            let status = error.status(&reference)?;
+            Some((status.reason?, status.message?))
+        };
+        let expected = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
+        assert_eq!(found(CheckError::RateLimited), None);
+        assert_eq!(
+            found(CheckError::Blocked),
+            expected("Forbidden", "forbidden: registry r.test blocked")
+        );
+        assert_eq!(
+            found(CheckError::NotFound),
+            expected(
+                "NotFound",
+                "dockerimage.image.openshift.io \"r.test/a:1\" not found"
+            )
+        );
+        let refused = "you may not have access to the container image \"r.test/a:1\"";
+        assert_eq!(
+            found(CheckError::Unauthorized("denied".into())),
+            expected("Unauthorized", refused)
+        );
+        let wrong = "Get \"https://r.test/token\": incorrect username or password";
+        assert_eq!(
+            found(CheckError::Unauthorized(wrong.into())),
+            expected(
+                "Unauthorized",
+                "incorrect username or password for image \"r.test/a:1\""
+            )
+        );
+        let gone = CheckError::Unreachable {
+            text: "Get \"https://r.test/v2/\": EOF".into(),
+            cause: "EOF".into(),
+        };
+        let said = "Internal error occurred: r.test/a:1: Get \"https://r.test/v2/\": EOF";
+        assert_eq!(found(gone), expected("InternalError", said));
+    }
 
     /// A server makes checks on any of its threads.
     #[test]

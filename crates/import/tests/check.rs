@@ -166,11 +166,16 @@ async fn what_is_wrong_decides_the_kind_of_failure() {
     registry.clear_faults();
     registry.add_fault(Fault::status("/v2/*", 500));
     let broken = found(&at(&registry, "team/app:v1")).await;
-    assert!(matches!(broken, CheckError::Failed(_)), "{broken:?}");
+    assert!(matches!(broken, CheckError::Unreachable { .. }), "{broken:?}");
+    registry.clear_faults();
+    registry.add_fault(Fault::status("/v2/*", 418));
+    let odd = found(&at(&registry, "team/app:v1")).await;
+    assert!(matches!(odd, CheckError::Failed(_)), "{odd:?}");
+    registry.clear_faults();
     let name = at(&registry, "team/app:v1");
     drop(registry);
     let gone = found(&name).await;
-    assert!(matches!(gone, CheckError::Unreachable(_)), "{gone:?}");
+    assert!(matches!(gone, CheckError::Unreachable { .. }), "{gone:?}");
 }
 
 #[tokio::test]
@@ -230,7 +235,7 @@ async fn a_check_ends_with_its_deadline() {
         })
         .await;
     assert!(
-        matches!(checked.found, Err(CheckError::Unreachable(_))),
+        matches!(checked.found, Err(CheckError::Unreachable { .. })),
         "{:?}",
         checked.found
     );

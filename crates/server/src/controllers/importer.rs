@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::metrics::ImportMetrics;
 use crate::context::Context;
-use crate::image::imports::{Effects, carry_out};
+use crate::image::imports::{Effects, carry_out, record_results};
 
 /// Where the service account would be, if it were one.
 const NAMESPACE: &str = "openshift-infra";
@@ -26,6 +26,12 @@ const NAMESPACE: &str = "openshift-infra";
 const NAME: &str = "image-import-controller";
 /// Longest import of a controller as a whole. Its items end with `import.requestTimeout`.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What imports of controllers do.
+const EFFECTS: Effects = Effects {
+    dry_run: false,
+    notes_repository: true,
+};
 
 /// What the user may do. It is in force wherever the controllers run, and not stored.
 const ROLE: &str = r#"
@@ -102,26 +108,39 @@ impl Importer {
         let is_scheduled = origin == Origin::Scheduled;
         defaults::image_stream_import(&mut import, self.context.import_mode);
         let spec = import.spec.clone();
-        let namespace = import.metadata.namespace.as_deref().unwrap_or_default();
-        let path = format!("/apis/image.openshift.io/v1/namespaces/{namespace}/imagestreamimports");
-        let request = Request::new(
-            RequestInfo::new("POST", &path, ""),
-            user(),
-            String::new(),
-            Timestamp::now(),
-            Instant::now() + LONGEST,
-        );
-        let effects = Effects {
-            dry_run: false,
-            notes_repository: true,
-        };
-        let imported = Box::pin(carry_out(&self.context, &request, import, effects)).await;
+        let request = request(&import);
+        let imported = Box::pin(carry_out(&self.context, &request, import, EFFECTS)).await;
         match &imported {
             Ok(import) => self.metrics.imported(import, is_scheduled),
             Err(status) => self.metrics.failed(&spec, status, is_scheduled),
         }
         imported
     }
+
+    /// Records what `import` has as its status, which the schedule found out otherwise: the stream is then as if an import
+    /// had found it.
+    ///
+    /// # Errors
+    /// As those of [`Importer::import`].
+    pub(crate) async fn record(&self, mut import: ImageStreamImport) -> Result<(), Box<Status>> {
+        defaults::image_stream_import(&mut import, self.context.import_mode);
+        record_results(&self.context, &request(&import), &import, EFFECTS).await?;
+        self.metrics.imported(&import, true);
+        Ok(())
+    }
+}
+
+/// A request to import, by the controllers' user.
+fn request(import: &ImageStreamImport) -> Request {
+    let namespace = import.metadata.namespace.as_deref().unwrap_or_default();
+    let path = format!("/apis/image.openshift.io/v1/namespaces/{namespace}/imagestreamimports");
+    Request::new(
+        RequestInfo::new("POST", &path, ""),
+        user(),
+        String::new(),
+        Timestamp::now(),
+        Instant::now() + LONGEST,
+    )
 }
 
 /// The controllers' user.

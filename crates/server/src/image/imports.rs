@@ -114,10 +114,7 @@ pub(crate) async fn carry_out(
             &validation::allowed(&import, &context.allowed_registries),
         )?;
     }
-    let key = StreamKey {
-        namespace: import.metadata.namespace.clone().unwrap_or_default(),
-        name: import.metadata.name.clone().unwrap_or_default(),
-    };
+    let key = stream_of(&import);
     let stream = target(context, &key, import.metadata.resource_version.as_deref()).await?;
     // If the client goes away this future is dropped, and with it everything that is being fetched.
     import.status = Box::pin(fetch(context, request, &import, &key, stream.as_ref())).await?;
@@ -134,6 +131,33 @@ pub(crate) async fn carry_out(
     }
     apply::clear_manifests(&import.spec, &mut import.status);
     Ok(import)
+}
+
+/// Records results that are known without asking anybody, the status of `import`, as [`carry_out`] would.
+///
+/// # Errors
+/// 422 if the stream would be invalid; 409 if it is not in the state that the import supposes; those of the store.
+pub(crate) async fn record_results(
+    context: &Context,
+    request: &Request,
+    import: &ImageStreamImport,
+    effects: Effects,
+) -> Result<(), Box<Status>> {
+    let key = stream_of(import);
+    let recording = Recording {
+        context,
+        request,
+        key: &key,
+        effects,
+    };
+    record(&recording, import).await.map(drop)
+}
+
+fn stream_of(import: &ImageStreamImport) -> StreamKey {
+    StreamKey {
+        namespace: import.metadata.namespace.clone().unwrap_or_default(),
+        name: import.metadata.name.clone().unwrap_or_default(),
+    }
 }
 
 /// Whoever may create images of any origin may import them from anywhere.

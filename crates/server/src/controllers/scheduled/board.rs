@@ -1,24 +1,26 @@
 //! What the scheduled import controller knows, where others see it: those who report it, and those who have heard that
 //! something was pushed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use imagestream_api::digest::Digest;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{
-    Asked, Fetched, Followed as Follow, Millis, Options, Poll, Scheduler, Source, SourceId, What,
+    Asked, Fetched, Followed as Follow, Options, Poll, Scheduler, Source, SourceId, What,
 };
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::clock::Clock;
 use super::credentials::Fingerprint;
 use super::followed::{Followed, Name};
-use super::look::{Looked, Outcome};
+use super::lists::Lists;
+use super::look::{Looked, Outcome, Work};
 use super::metrics::FollowMetrics;
-use super::settled::Settled;
+use super::settled::{Manifest, Settled};
 
 /// Pokes that wait to be heard. More say no more than that a look is due anyway.
 const POKES: usize = 1_024;
@@ -44,6 +46,8 @@ struct Memory {
 /// What is known while the controller runs.
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
+    /// What the scheduler counts in.
+    pub(super) clock: Clock,
     /// Streams that follow something.
     pub(super) streams: BTreeSet<StreamKey>,
     pub(super) began: Timestamp,
@@ -54,6 +58,10 @@ pub(super) struct State {
     hasher: RandomState,
     /// What sources that have moved were seen to name.
     moved: HashMap<SourceId, Digest>,
+    /// Why hosts could not be reached.
+    causes: HashMap<String, String>,
+    /// What earlier controllers have read, until it is known who follows what.
+    lists: Lists,
     metrics: Option<FollowMetrics>,
 }
 
@@ -63,10 +71,27 @@ pub(super) struct Begun {
     pub(super) key: SourceKey,
     pub(super) host: String,
     pub(super) settled: Settled,
-    /// What it was seen to name, if it is to be imported.
-    pub(super) moved: Option<Digest>,
+    pub(super) work: Work,
     /// One of the namespaces whose credentials are used.
     pub(super) namespace: String,
+}
+
+/// Which kind of work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    Ask,
+    Fetch,
+    Tell,
+}
+
+impl Done {
+    pub(super) fn of(work: &Work) -> Self {
+        match work {
+            Work::Ask => Self::Ask,
+            Work::Fetch(_) => Self::Fetch,
+            Work::Tell(_) => Self::Tell,
+        }
+    }
 }
 
 /// What there is to do.
@@ -132,8 +157,8 @@ impl Board {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics);
     }
 
-    /// A controller begins.
-    pub(super) fn begin(self: &Arc<Self>, options: Options) -> (Place, mpsc::Receiver<Name>) {
+    /// A controller begins, with what earlier ones have read.
+    pub(super) fn begin(self: &Arc<Self>, lists: Lists, options: Options) -> (Place, mpsc::Receiver<Name>) {
         let metrics = self
             .metrics
             .lock()
@@ -141,12 +166,15 @@ impl Board {
             .clone();
         let state = Handle(Arc::new(Mutex::new(State {
             scheduler: Scheduler::new(options),
+            clock: Clock::begin(),
             streams: BTreeSet::new(),
             began: Timestamp::now(),
             looks: 0,
             memories: HashMap::new(),
             hasher: RandomState::new(),
             moved: HashMap::new(),
+            causes: HashMap::new(),
+            lists,
             metrics,
         })));
         let (pokes, poked) = mpsc::channel(POKES);
@@ -187,6 +215,21 @@ impl Board {
     }
 }
 
+/// What a source is without its host; nothing if it is no tag.
+fn key_of(source: &Source<'_>) -> Option<SourceKey> {
+    let What::Tag(version) = source.what else {
+        return None;
+    };
+    Some(SourceKey {
+        name: Name {
+            repository: source.repository.to_owned(),
+            version: version.to_owned(),
+        },
+        insecure: source.insecure,
+        fingerprint: Fingerprint(source.credential),
+    })
+}
+
 /// A stream as the scheduler calls it.
 pub(super) fn stream_name(key: &StreamKey) -> String {
     format!("{}/{}", key.namespace, key.name)
@@ -198,11 +241,6 @@ fn stream_key(name: &str) -> StreamKey {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     }
-}
-
-/// Now, as the scheduler counts.
-pub(super) fn now() -> Millis {
-    Millis::of(SystemTime::from(Timestamp::now()))
 }
 
 impl State {
@@ -229,7 +267,8 @@ impl State {
             },
             interval: tag.interval,
         });
-        self.scheduler.set_stream(&stream_name(key), followed, now());
+        let now = self.clock.now();
+        self.scheduler.set_stream(&stream_name(key), followed, now);
         self.streams.insert(key.clone());
         for (tag, fingerprint) in tags {
             let key = SourceKey {
@@ -237,26 +276,49 @@ impl State {
                 insecure: tag.insecure,
                 fingerprint: *fingerprint,
             };
+            let hash = self.hasher.hash_one(&key);
+            if let Some(Manifest { digest, member }) = self.lists.of(&tag.name) {
+                // All that are seen from now on are compared with it.
+                let remembered = Settled::current(digest, member);
+                self.memories.entry(hash).or_insert_with(|| Memory {
+                    settled: remembered,
+                    is_touched: false,
+                });
+            }
             let recorded = &tag.recorded;
-            if let Some(memory) = self.memories.get_mut(&self.hasher.hash_one(&key))
+            if let Some(memory) = self.memories.get_mut(&hash)
                 && !memory
                     .settled
                     .covers(&recorded.image, recorded.failure.as_deref())
             {
-                memory.settled = Settled::Nothing;
+                memory.settled = memory.settled.unknown();
                 memory.is_touched = true;
             }
         }
-        // Nobody says when a source is followed no more. What is forgotten is found out again.
-        if self.memories.len() > 2 * self.scheduler.sources() + SPARE {
-            self.memories.clear();
+        self.forget_unfollowed();
+    }
+
+    /// Nobody says when a source is followed no more: what is remembered of it is dropped when that is a lot.
+    fn forget_unfollowed(&mut self) {
+        if self.memories.len() <= 2 * self.scheduler.sources() + SPARE {
+            return;
         }
+        let followed = self.scheduler.all_sources().filter_map(|source| key_of(&source));
+        let followed: HashSet<u64> = followed.map(|key| self.hasher.hash_one(&key)).collect();
+        self.memories.retain(|hash, _| followed.contains(hash));
+        self.memories.shrink_to_fit();
+    }
+
+    /// What earlier controllers have read and nobody follows, once all streams were seen.
+    pub(super) fn take_lists(&mut self) -> Lists {
+        std::mem::take(&mut self.lists)
     }
 
     /// A stream follows nothing.
     pub(super) fn forget(&mut self, key: &StreamKey) {
         if self.streams.remove(key) {
-            self.scheduler.remove_stream(&stream_name(key), now());
+            let now = self.clock.now();
+            self.scheduler.remove_stream(&stream_name(key), now);
         }
     }
 
@@ -268,96 +330,110 @@ impl State {
 
     /// What there is to do now.
     pub(super) fn next(&mut self) -> Next {
-        let now = now();
-        let (id, is_fetch) = match self.scheduler.poll(now) {
-            Poll::Ask(id) => (id, false),
-            Poll::Fetch(id) => (id, true),
+        let now = self.clock.now();
+        let poll = self.scheduler.poll(now);
+        let id = match poll {
+            Poll::Ask(id) | Poll::Fetch(id) | Poll::Tell(id) => id,
             Poll::Wait(until) => return Next::Wait(until.map(|until| until.since(now))),
         };
-        // It stays until it is imported: a registry may want to be asked again later.
-        let moved = self.moved.get(&id).filter(|_| is_fetch).cloned();
-        let (Some((host, key)), Some((stream, _))) = (self.source(id), self.scheduler.followers(id).next())
-        else {
-            // It is followed no more, which the scheduler finds out when it hears of it.
-            let nothing = imagestream_follow::Feedback::default();
-            if is_fetch {
-                self.scheduler
-                    .fetched(id, now, Fetched::Done { changed: false }, 0, &nothing);
-            } else {
-                self.scheduler.asked(id, now, Asked::Unchanged, &nothing);
+        match self.begin(id, poll) {
+            Some(begun) => Next::Look(Box::new(begun)),
+            None => {
+                // It is followed no more, which the scheduler finds out when it hears of it.
+                let nothing = imagestream_follow::Feedback::default();
+                match poll {
+                    Poll::Fetch(_) => {
+                        let done = Fetched::Done { changed: false };
+                        self.scheduler.fetched(id, now, done, 0, &nothing);
+                    }
+                    Poll::Tell(_) => self.scheduler.told(id, now),
+                    Poll::Ask(_) | Poll::Wait(_) => self.scheduler.asked(id, now, Asked::Unchanged, &nothing),
+                }
+                Next::Wait(Some(Duration::ZERO))
             }
-            return Next::Wait(Some(Duration::ZERO));
-        };
+        }
+    }
+
+    fn begin(&mut self, id: SourceId, poll: Poll) -> Option<Begun> {
+        let source = self.scheduler.source(id)?;
+        let (host, key) = (source.host.to_owned(), key_of(&source)?);
+        let (stream, _) = self.scheduler.followers(id).next()?;
         let namespace = stream_key(stream).namespace;
+        let work = match poll {
+            // It stays until it is imported: a registry may want to be asked again later.
+            Poll::Fetch(_) => Work::Fetch(self.moved.get(&id)?.clone()),
+            Poll::Tell(_) => Work::Tell(self.causes.get(&host).cloned().unwrap_or_default()),
+            Poll::Ask(_) | Poll::Wait(_) => Work::Ask,
+        };
         let memory = self.memories.entry(self.hasher.hash_one(&key)).or_default();
         memory.is_touched = false;
-        Next::Look(Box::new(Begun {
+        Some(Begun {
             id,
             key,
             host,
             settled: memory.settled,
-            moved,
+            work,
             namespace,
-        }))
-    }
-
-    fn source(&self, id: SourceId) -> Option<(String, SourceKey)> {
-        let source = self.scheduler.source(id)?;
-        let What::Tag(version) = source.what else {
-            return None;
-        };
-        let key = SourceKey {
-            name: Name {
-                repository: source.repository.to_owned(),
-                version: version.to_owned(),
-            },
-            insecure: source.insecure,
-            fingerprint: Fingerprint(source.credential),
-        };
-        Some((source.host.to_owned(), key))
+        })
     }
 
     /// A look has ended.
-    pub(super) fn ended(&mut self, id: SourceId, key: &SourceKey, host: &str, looked: Looked) {
+    pub(super) fn ended(&mut self, id: SourceId, key: &SourceKey, host: &str, done: Done, looked: Looked) {
         let Looked {
             outcome,
             settled,
             feedback,
             gets,
-            is_fetch,
+            cause,
         } = looked;
-        self.looks += 1;
-        if let Some(metrics) = &self.metrics {
-            metrics.looked(host, &outcome);
-        }
-        let (now, feedback) = (now(), super::look::told(&feedback));
-        if is_fetch {
-            if outcome != Outcome::RateLimited {
-                self.moved.remove(&id);
+        if done != Done::Tell {
+            self.looks += 1;
+            if let Some(metrics) = &self.metrics {
+                metrics.looked(host, &outcome);
             }
-            let fetched = match outcome {
-                Outcome::Imported { tags } => Fetched::Done { changed: tags > 0 },
-                Outcome::Unchanged | Outcome::Moved(_) => Fetched::Done { changed: false },
-                Outcome::Failed(kind) => Fetched::Failed(kind.scheduled()),
-                Outcome::RateLimited => Fetched::Failed(imagestream_follow::Failure::RateLimited),
+            match cause {
+                Some(cause) => self.causes.insert(host.to_owned(), cause),
+                None => self.causes.remove(host),
             };
-            self.scheduler.fetched(id, now, fetched, gets, &feedback);
-        } else {
-            let asked = match outcome {
-                Outcome::Unchanged | Outcome::Imported { .. } => Asked::Unchanged,
-                Outcome::Moved(digest) => {
-                    self.moved.insert(id, digest);
-                    Asked::Moved
-                }
-                Outcome::Failed(kind) => Asked::Failed(kind.scheduled()),
-                Outcome::RateLimited => Asked::Failed(imagestream_follow::Failure::RateLimited),
-            };
-            self.scheduler.asked(id, now, asked, &feedback);
+        }
+        if outcome != Outcome::RateLimited {
+            self.moved.remove(&id);
+        }
+        let (now, feedback) = (self.clock.now(), super::look::told(&feedback));
+        match done {
+            Done::Fetch => {
+                let fetched = match outcome {
+                    Outcome::Imported { tags } => Fetched::Done { changed: tags > 0 },
+                    Outcome::Unchanged | Outcome::Moved(_) | Outcome::Unsure(_) => {
+                        Fetched::Done { changed: false }
+                    }
+                    Outcome::Failed(kind) => Fetched::Failed(kind.scheduled()),
+                    Outcome::RateLimited => Fetched::Failed(imagestream_follow::Failure::RateLimited),
+                };
+                self.scheduler.fetched(id, now, fetched, gets, &feedback);
+            }
+            Done::Ask => {
+                let asked = match outcome {
+                    Outcome::Unchanged | Outcome::Imported { .. } => Asked::Unchanged,
+                    Outcome::Moved(digest) => {
+                        self.moved.insert(id, digest);
+                        Asked::Moved
+                    }
+                    Outcome::Unsure(digest) => {
+                        self.moved.insert(id, digest);
+                        Asked::Unsure
+                    }
+                    Outcome::Failed(kind) => Asked::Failed(kind.scheduled()),
+                    Outcome::RateLimited => Asked::Failed(imagestream_follow::Failure::RateLimited),
+                };
+                self.scheduler.asked(id, now, asked, &feedback);
+            }
+            Done::Tell => self.scheduler.told(id, now),
         }
         if let Some(memory) = self.memories.get_mut(&self.hasher.hash_one(key)) {
             // A stream that changed meanwhile may not be where the others are.
             memory.settled = if memory.is_touched {
-                Settled::Nothing
+                settled.unknown()
             } else {
                 settled
             };
@@ -366,8 +442,9 @@ impl State {
 
     /// Something was pushed to what is asked for at this host.
     pub(super) fn poke(&mut self, host: &str, name: &Name) {
+        let now = self.clock.now();
         self.scheduler
-            .poke(host, &name.repository, Some(&name.version), now());
+            .poke(host, &name.repository, Some(&name.version), now);
     }
 
     /// Brings the gauges up to date.
@@ -375,7 +452,7 @@ impl State {
         let Some(metrics) = self.metrics.clone() else {
             return;
         };
-        let hosts = self.scheduler.host_reports(now());
+        let hosts = self.scheduler.host_reports(self.clock.now());
         let lag = hosts.iter().map(|host| host.lag).max().unwrap_or_default();
         let throttled = hosts.iter().filter(|host| host.throttled.is_some()).count();
         metrics.show(self.scheduler.tags(), self.scheduler.sources(), lag, throttled);

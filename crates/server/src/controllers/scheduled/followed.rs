@@ -12,6 +12,8 @@ use imagestream_import::check::reference;
 use imagestream_import::{Platform, preferred};
 use jiff::SignedDuration;
 
+use super::settled::FailureKind;
+
 /// Annotation of a stream's tag (`spec.tags[].annotations`): how often its source is looked at, such as `5m` or
 /// `2h 30m`, in place of the interval of the server. It may not be less than the server's minimum.
 pub(super) const INTERVAL: &str = "follow.imagestream/interval";
@@ -75,6 +77,12 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
+    /// Whether this failure is what the stream says.
+    pub(super) fn says(&self, kind: FailureKind) -> bool {
+        let failure = self.failure.as_deref();
+        failure.is_some_and(|reason| kind.is_recorded_as(reason))
+    }
+
     fn of(history: Option<&NamedTagEventList>) -> Self {
         let Some(history) = history else {
             return Self::default();
@@ -149,8 +157,9 @@ fn interval(tag: &TagReference) -> Option<Duration> {
 }
 
 /// The import of some tags of a stream in the state that it was read in: exactly these, as their spec has them.
-pub(super) fn import_of(stream: &ImageStream, tags: &[String]) -> ImageStreamImport {
-    let images = tags.iter().filter_map(|name| {
+pub(super) fn import_of(stream: &ImageStream, tags: &[Followed]) -> ImageStreamImport {
+    let images = tags.iter().filter_map(|followed| {
+        let name = &followed.tag;
         let tag = stream.spec.tags.get(name)?;
         Some(ImageImportSpec {
             from: tag.from.clone()?,
@@ -295,7 +304,13 @@ mod tests {
     fn the_import_is_of_the_tags_as_they_are_in_the_state_that_was_read() {
         let tag = json!({"importPolicy": {"scheduled": true, "insecure": true, "importMode": "PreserveOriginal"},
             "referencePolicy": {"type": "Local"}});
-        let import = import_of(&stream(tag, json!(null)), &["t".into(), "gone".into()]);
+        let stream = stream(tag, json!(null));
+        let mut tags = followed(&stream, ImportMode::Legacy, &own());
+        tags.push(Followed {
+            tag: "gone".into(),
+            ..tags[0].clone()
+        });
+        let import = import_of(&stream, &tags);
         assert_eq!(
             serde_json::to_value(&import.spec).unwrap(),
             json!({"import": true, "images": [{

@@ -9,7 +9,6 @@ use imagestream_api::digest::Digest;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::stream::source::StreamKey;
-use imagestream_api::types::{ImageStream, ImageStreamImport, Status};
 use imagestream_follow::{Feedback, Quota};
 use imagestream_import::check::{Check, CheckError, Named};
 use imagestream_import::{Credentials, Platform};
@@ -17,17 +16,16 @@ use imagestream_registry::HostFeedback;
 use imagestream_registry::sources::RegistryRules;
 use tokio::time::Instant;
 
-use super::followed::{Followed, Name, followed, import_of};
-use super::settled::{FailureKind, Fixed, Settled};
-use crate::controllers::{Origin, Shared};
-use crate::image::stream_write::typed;
+use super::bring::{How, bring, follower};
+use super::followed::{Followed, Name, Recorded};
+use super::settled::{FailureKind, Fixed, Followers, Settled};
+use super::{host, lists};
+use crate::controllers::Shared;
 
 /// Longest check.
 const CHECK: Duration = Duration::from_secs(30);
 /// Longest reading of manifests for imports.
 const FETCH: Duration = Duration::from_secs(120);
-/// How often an import is tried again that found its stream changed.
-const ATTEMPTS: usize = 5;
 
 /// A source to look at, and what is needed for it.
 pub(super) struct Look {
@@ -42,6 +40,17 @@ pub(super) struct Look {
     pub(super) settled: Settled,
 }
 
+/// What is to be done with a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Work {
+    /// See whether it has moved.
+    Ask,
+    /// Import what it was seen to name.
+    Fetch(Digest),
+    /// Say that its host can't be reached, for this reason.
+    Tell(String),
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Looked {
@@ -52,8 +61,8 @@ pub(super) struct Looked {
     pub(super) feedback: HostFeedback,
     /// Manifests that were read.
     pub(super) gets: u32,
-    /// Whether content was to be read, and not only whether it has moved.
-    pub(super) is_fetch: bool,
+    /// Why the host could not be reached, if it could not.
+    pub(super) cause: Option<String>,
 }
 
 /// How a look ended.
@@ -63,6 +72,8 @@ pub(super) enum Outcome {
     Unchanged,
     /// The source names this now, which not all have recorded.
     Moved(Digest),
+    /// The source names this, which must be read to know whether all have recorded it.
+    Unsure(Digest),
     /// Tags were imported.
     Imported {
         /// How many.
@@ -88,59 +99,151 @@ pub(super) fn told(feedback: &HostFeedback) -> Feedback {
     }
 }
 
-/// What the registry said while content was read.
+/// What the registry said.
 #[derive(Default)]
 struct Said {
     feedback: HostFeedback,
     gets: u32,
+    cause: Option<String>,
 }
 
-/// Tags of one stream that follow the source.
-struct Follower {
-    stream: ImageStream,
-    tags: Vec<Followed>,
-}
+/// The streams that follow a source.
+pub(super) trait Following: Fn() -> Vec<StreamKey> + Send + Sync {}
+impl<F: Fn() -> Vec<StreamKey> + Send + Sync> Following for F {}
 
 impl Look {
-    /// Asks whether the source has moved. `followers` tells which streams follow it, if that matters.
-    pub(super) async fn ask(mut self, followers: impl Fn() -> Vec<StreamKey> + Send + Sync) -> Looked {
-        let engine = &self.shared.context.engine;
-        let checked = engine.check(&self.check(CHECK)).await;
-        let outcome = match checked.found {
-            Ok(digest) if self.settled.is_at(&digest) => Outcome::Unchanged,
-            Ok(digest) if self.behind(&followers(), &digest).is_empty() => {
-                self.settle(&digest, &digest);
-                Outcome::Unchanged
-            }
-            Ok(digest) => Outcome::Moved(digest),
-            Err(error) => self.note(&followers, &error).await,
-        };
-        Looked {
-            outcome,
-            settled: self.settled,
-            feedback: checked.feedback,
-            gets: checked.gets,
-            is_fetch: false,
-        }
-    }
-
-    /// Reads what the source was `seen` to name, and imports it into all tags that are not there.
-    pub(super) async fn fetch(
-        mut self,
-        seen: Digest,
-        followers: impl Fn() -> Vec<StreamKey> + Send + Sync,
-    ) -> Looked {
+    /// Does what is to be done. `followers` tells which streams follow the source, if that matters.
+    pub(super) async fn work(mut self, work: Work, followers: impl Following) -> Looked {
         let mut said = Said::default();
-        // Which member of a list a tag should have is known only when the list was read.
-        let named = self.read(&seen, &[], &mut said).await;
-        let outcome = self.act(&followers, named, &mut said).await;
+        let outcome = match work {
+            Work::Ask => self.ask(&followers, &mut said).await,
+            Work::Fetch(seen) => self.fetch(&seen, &followers, &mut said).await,
+            Work::Tell(cause) => self.tell(&cause, &followers).await,
+        };
         Looked {
             outcome,
             settled: self.settled,
             feedback: said.feedback,
             gets: said.gets,
-            is_fetch: true,
+            cause: said.cause,
         }
+    }
+
+    /// Asks whether the source has moved.
+    async fn ask(&mut self, followers: &impl Following, said: &mut Said) -> Outcome {
+        let engine = &self.shared.context.engine;
+        let checked = engine.check(&self.check(CHECK)).await;
+        (said.feedback, said.gets) = (checked.feedback, checked.gets);
+        let digest = match checked.found {
+            Ok(digest) if self.settled.is_at(&digest) => return Outcome::Unchanged,
+            Ok(digest) => digest,
+            Err(error) => return self.note(followers, &error, said).await,
+        };
+        let keys = followers();
+        let mut behind = self.behind(&keys, &digest);
+        if behind.iter().any(|tag| tag.recorded.failure.is_some()) {
+            // What they had before the failure is what the source names: nothing is to be read.
+            let is_confirmed =
+                |tag: &Followed| self.is_mine(tag) && self.names_what_is_recorded(tag, &digest);
+            bring(&self.shared, &keys, is_confirmed, How::Confirm).await;
+            behind = self.behind(&keys, &digest);
+        }
+        if behind.is_empty() {
+            let member = self.settled.member_of(&digest).unwrap_or((&digest).into());
+            self.settled = Settled::current((&digest).into(), member);
+            return Outcome::Unchanged;
+        }
+        // A tag that records an image by one member of a list that was not read yet may well be where it should be.
+        let may_be_current = |tag: &Followed| {
+            let Recorded { image, failure } = &tag.recorded;
+            failure.is_none() && !image.is_empty() && self.wanted_of(tag, &digest).is_none()
+        };
+        let has_moved = self.settled.manifest.is_some() && self.settled.member_of(&digest).is_none();
+        if !has_moved && behind.iter().all(may_be_current) {
+            Outcome::Unsure(digest)
+        } else {
+            Outcome::Moved(digest)
+        }
+    }
+
+    /// Reads what the source was seen to name, and imports it into all tags that are not there.
+    async fn fetch(&mut self, seen: &Digest, followers: &impl Following, said: &mut Said) -> Outcome {
+        // Which member of a list a tag should have is known only when the list was read.
+        let named = self.read(seen, &[], said).await;
+        let named = match named {
+            Ok(named) => named,
+            Err(error) => return self.note(followers, &error, said).await,
+        };
+        let is_behind = |look: &Self, tag: &Followed, named: &Named| {
+            let wanted = named.recorded(tag.mode, &tag.platform);
+            look.is_mine(tag) && (tag.recorded.failure.is_some() || tag.recorded.image != wanted.as_str())
+        };
+        let keys = followers();
+        let mut behind = self.behind(&keys, &named.digest);
+        behind.retain(|tag| is_behind(self, tag, &named));
+        let named = match self.read(&named.digest, &wanted(&behind), said).await {
+            Ok(named) => named,
+            Err(error) => return self.note(followers, &error, said).await,
+        };
+        let is_chosen = |tag: &Followed| is_behind(self, tag, &named);
+        let imported = bring(&self.shared, &keys, is_chosen, How::Import).await;
+        self.remember(&named).await;
+        if !imported.is_complete {
+            self.settled = self.settled.unknown();
+        }
+        match imported.tags {
+            0 => Outcome::Unchanged,
+            tags => Outcome::Imported { tags },
+        }
+    }
+
+    /// Has those who follow the source know that its host can't be reached.
+    ///
+    /// All tags of their streams that come from that host are told at once: that is one write for each stream.
+    async fn tell(&mut self, cause: &str, followers: &impl Following) -> Outcome {
+        let kind = FailureKind::Unreachable;
+        let outcome = Outcome::Failed(kind);
+        if self.settled.followers == Followers::Failed(kind) {
+            return outcome;
+        }
+        let Some(down) = self.only_host(&self.reference) else {
+            // It may be found at a mirror, which only asking can tell.
+            return outcome;
+        };
+        let comes_from_there = |tag: &Followed| self.only_host(&tag.reference).as_ref() == Some(&down);
+        let does_not_know = |tag: &Followed| !tag.recorded.says(kind) && comes_from_there(tag);
+        let why = |tag: &Followed| {
+            let name = tag
+                .reference
+                .normalised()
+                .unwrap_or_else(|_| tag.reference.exact());
+            status::internal_error(&format!("{name}: registry {down} does not answer: {cause}"))
+        };
+        let told = bring(&self.shared, &followers(), does_not_know, How::Fail(&why)).await;
+        if told.is_complete {
+            self.settled = self.settled.failed(kind);
+        }
+        outcome
+    }
+
+    /// Has those who follow the source know why it can't be read.
+    async fn note(&mut self, followers: &impl Following, error: &CheckError, said: &mut Said) -> Outcome {
+        if let CheckError::Unreachable { cause, .. } = error {
+            said.cause = Some(cause.clone());
+        }
+        let (Some(kind), Some(status)) = (FailureKind::of(error), error.status(&self.reference)) else {
+            return Outcome::RateLimited;
+        };
+        if self.settled.followers != Followers::Failed(kind) {
+            let does_not_know = |tag: &Followed| self.is_mine(tag) && !tag.recorded.says(kind);
+            let why = |_: &Followed| status.clone();
+            let noted = bring(&self.shared, &followers(), does_not_know, How::Fail(&why)).await;
+            self.settled = match noted.is_complete {
+                true => self.settled.failed(kind),
+                false => self.settled.unknown(),
+            };
+        }
+        Outcome::Failed(kind)
     }
 
     fn check(&self, patience: Duration) -> Check<'_> {
@@ -153,11 +256,40 @@ impl Look {
         }
     }
 
-    /// The tags that have not recorded this manifest. Which member of a list they should have is not known yet.
+    /// Whether a tag follows this source.
+    fn is_mine(&self, tag: &Followed) -> bool {
+        tag.name == self.name && tag.insecure == self.insecure
+    }
+
+    /// The host that a reference is asked for, if there is only one.
+    fn only_host(&self, reference: &ImageReference) -> Option<String> {
+        let candidates = super::candidates(reference, &self.rules);
+        (candidates.len() < 2).then(|| host(reference, &self.rules))
+    }
+
+    /// The image that a tag should have recorded of this manifest, if that is known without reading it.
+    fn wanted_of(&self, tag: &Followed, digest: &Digest) -> Option<Fixed> {
+        match tag.mode {
+            ImportMode::PreserveOriginal => Some(digest.into()),
+            ImportMode::Legacy if tag.platform == *self.shared.context.engine.platform() => {
+                self.settled.member_of(digest)
+            }
+            ImportMode::Legacy => None,
+        }
+    }
+
+    fn names_what_is_recorded(&self, tag: &Followed, digest: &Digest) -> bool {
+        let recorded = &tag.recorded.image;
+        *recorded == digest.as_str() || self.wanted_of(tag, digest) == Some(Fixed::of(recorded))
+    }
+
+    /// The tags that fail, or have not recorded this manifest. Which member of a list they should have may not be known
+    /// yet.
     fn behind(&self, followers: &[StreamKey], digest: &Digest) -> Vec<Followed> {
-        let tags = followers.iter().filter_map(|key| self.follower(key));
-        tags.flat_map(|follower| follower.tags)
-            .filter(|tag| tag.recorded.failure.is_some() || tag.recorded.image != digest.as_str())
+        let streams = followers.iter().filter_map(|key| follower(&self.shared, key));
+        let tags = streams.flat_map(|(_, tags)| tags);
+        tags.filter(|tag| self.is_mine(tag))
+            .filter(|tag| tag.recorded.failure.is_some() || !self.names_what_is_recorded(tag, digest))
             .collect()
     }
 
@@ -177,167 +309,21 @@ impl Look {
         fetched.found
     }
 
-    /// Imports into all tags that are not where they should be.
-    async fn act(
-        &mut self,
-        followers: &(impl Fn() -> Vec<StreamKey> + Send + Sync),
-        named: Result<Named, CheckError>,
-        said: &mut Said,
-    ) -> Outcome {
-        let named = match named {
-            Ok(named) => named,
-            Err(error) => return self.note(followers, &error).await,
-        };
-        let is_behind = |tag: &Followed, named: &Named| {
-            let wanted = named.recorded(tag.mode, &tag.platform);
-            tag.recorded.failure.is_some() || tag.recorded.image != wanted.as_str()
-        };
-        let keys = followers();
-        let mut behind = self.behind(&keys, &named.digest);
-        behind.retain(|tag| is_behind(tag, &named));
-        let named = match self.read(&named.digest, &wanted(&behind), said).await {
-            Ok(named) => named,
-            Err(error) => return self.note(followers, &error).await,
-        };
-        let imported = self.import_into(&keys, |tag| is_behind(tag, &named)).await;
-        if imported.is_complete {
-            let context = &self.shared.context;
-            let recorded = named.recorded(context.import_mode, context.engine.platform());
-            self.settle(&named.digest, recorded);
-        } else {
-            self.settled = Settled::Nothing;
-        }
-        match imported.tags {
-            0 => Outcome::Unchanged,
-            tags => Outcome::Imported { tags },
-        }
-    }
-
-    /// Has those who follow the source know why it can't be read.
-    async fn note(
-        &mut self,
-        followers: &(impl Fn() -> Vec<StreamKey> + Send + Sync),
-        error: &CheckError,
-    ) -> Outcome {
-        let Some(kind) = FailureKind::of(error) else {
-            return Outcome::RateLimited;
-        };
-        if self.settled != Settled::Failed(kind) {
-            let does_not_know = |tag: &Followed| {
-                let failure = tag.recorded.failure.as_deref();
-                !failure.is_some_and(|reason| kind.is_recorded_as(reason))
-            };
-            self.import_into(&followers(), does_not_know).await;
-            // Whatever came of it is in the streams; what is not will be noticed when the source can be read again.
-            self.settled = Settled::Failed(kind);
-        }
-        Outcome::Failed(kind)
-    }
-
-    fn settle(&mut self, named: &Digest, recorded: &Digest) {
-        self.settled = Settled::At {
-            named: named.into(),
-            recorded: Fixed::from(recorded),
-        };
-    }
-
-    /// Imports into the chosen tags, one stream after the other: what one reads the next finds read.
-    async fn import_into(&self, followers: &[StreamKey], is_chosen: impl Fn(&Followed) -> bool) -> Imported {
-        let mut all = Imported {
-            tags: 0,
-            is_complete: true,
-        };
-        for key in followers {
-            match self.import(key, &is_chosen).await {
-                Ok(imported) => {
-                    all.tags += imported.tags;
-                    all.is_complete &= imported.is_complete;
-                }
-                Err(status) => {
-                    all.is_complete = false;
-                    let StreamKey { namespace, name } = key;
-                    let why = status.message.unwrap_or_default();
-                    tracing::warn!(%namespace, %name, %why, "a stream can't be brought to where its source is");
-                }
-            }
-        }
-        all
-    }
-
-    async fn import(
-        &self,
-        key: &StreamKey,
-        is_chosen: &impl Fn(&Followed) -> bool,
-    ) -> Result<Imported, Box<Status>> {
-        let mut attempts = 0;
-        loop {
-            let tags: Vec<String>;
-            let import = match self.follower(key) {
-                Some(follower) => {
-                    let chosen = follower.tags.into_iter().filter(is_chosen);
-                    tags = chosen.map(|tag| tag.tag).collect();
-                    import_of(&follower.stream, &tags)
-                }
-                None => return Ok(Imported::nothing()),
-            };
-            if import.spec.images.is_empty() {
-                return Ok(Imported::nothing());
-            }
-            attempts += 1;
-            match self.shared.importer.import(import, Origin::Scheduled).await {
-                Ok(import) => return Ok(Imported::of(&import)),
-                Err(status) if status.code == Some(409) && attempts < ATTEMPTS => {
-                    self.shared.context.streams.ready().await?;
-                }
-                // It is gone.
-                Err(status) if status.code == Some(404) => return Ok(Imported::nothing()),
-                Err(status) => return Err(status),
-            }
-        }
-    }
-
-    /// A stream as it is now, with those of its tags that follow the source.
-    fn follower(&self, key: &StreamKey) -> Option<Follower> {
+    /// Remembers what the source names, also after a restart if it is a list.
+    async fn remember(&mut self, named: &Named) {
         let context = &self.shared.context;
-        let stored = context.streams.in_memory(&key.namespace, &key.name);
-        let stream = stored.and_then(|stored| stored.map(|stored| typed(stored.object)).transpose());
-        let stream: ImageStream = match stream {
-            Ok(stream) => stream?,
-            Err(status) => {
-                let why = status.message.unwrap_or_default();
-                tracing::error!(namespace = key.namespace, name = key.name, %why, "a stored stream can't be read");
-                return None;
-            }
-        };
-        let mut tags = followed(&stream, context.import_mode, context.engine.platform());
-        tags.retain(|tag| tag.name == self.name && tag.insecure == self.insecure);
-        Some(Follower { stream, tags })
-    }
-}
-
-/// What imports came to.
-struct Imported {
-    /// Tags that were imported.
-    tags: usize,
-    /// Whether all that were to be are.
-    is_complete: bool,
-}
-
-impl Imported {
-    fn nothing() -> Self {
-        Self {
-            tags: 0,
-            is_complete: true,
+        let platform = context.engine.platform();
+        let member = named.recorded(ImportMode::Legacy, platform);
+        let before = self.settled.manifest;
+        self.settled = Settled::current((&named.digest).into(), member.into());
+        let was_list = before.is_some_and(|before| before.digest != before.member);
+        let is_list = *member != named.digest;
+        if self.settled.manifest == before || !(was_list || is_list) {
+            return;
         }
-    }
-
-    fn of(import: &ImageStreamImport) -> Self {
-        let images = &import.status.images;
-        let succeeded = images.iter().filter(|image| status::is_success(&image.status));
-        let tags = succeeded.count();
-        Self {
-            tags,
-            is_complete: tags == images.len(),
+        if let Err(error) = lists::keep(&context.store, &self.name, &named.digest, member, platform).await {
+            // After a restart it is read once more.
+            tracing::warn!(image = self.reference.exact(), %error, "the list that was read can't be noted");
         }
     }
 }

@@ -65,6 +65,7 @@ impl FollowMetrics {
         let outcome = match outcome {
             Outcome::Unchanged => "unchanged",
             Outcome::Moved(_) => "moved",
+            Outcome::Unsure(_) => "unsure",
             Outcome::Imported { .. } => "imported",
             Outcome::Failed(kind) => kind.name(),
             Outcome::RateLimited => "rate_limited",

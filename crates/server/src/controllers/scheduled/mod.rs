@@ -6,8 +6,11 @@
 //! controllers' user. Nothing is written when nothing moved.
 
 mod board;
+mod bring;
+mod clock;
 mod credentials;
 mod followed;
+mod lists;
 mod look;
 mod metrics;
 mod report;
@@ -26,8 +29,10 @@ use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_apiserver::storage::failed;
 use imagestream_follow::{HostBudget, Options, SourceId};
 use imagestream_registry::sources::{PullBy, RegistryRules};
+use serde_json::Value;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -35,9 +40,10 @@ pub(crate) use self::board::Board;
 pub(crate) use self::metrics::FollowMetrics;
 pub(crate) use self::report::StatusEndpoint;
 
-use self::board::{Begun, Next, SourceKey};
+use self::board::{Begun, Done, Next, SourceKey};
 use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
+use self::lists::Lists;
 use self::look::{Look, Looked};
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
@@ -64,15 +70,20 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
         return std::future::pending().await;
     }
     let default = Options::default();
-    let (place, mut pokes) = shared.board.begin(Options {
-        interval: settings.interval,
-        minimum_interval: settings.minimum_interval,
-        host: HostBudget {
-            checks_per_minute: settings.checks_per_minute_per_host,
-            ..default.host
+    let context = &shared.context;
+    let lists = Lists::load(&context.store, context.engine.platform()).await;
+    let (place, mut pokes) = shared.board.begin(
+        lists.map_err(failed)?,
+        Options {
+            interval: settings.interval,
+            minimum_interval: settings.minimum_interval,
+            host: HostBudget {
+                checks_per_minute: settings.checks_per_minute_per_host,
+                ..default.host
+            },
+            ..default
         },
-        ..default
-    });
+    );
     let mut controller = Scheduled {
         credentials: NamespaceCredentials::new(&shared.context),
         registry_rules: Arc::new(policy::rules(&shared.context).await?),
@@ -92,6 +103,7 @@ struct Ended {
     id: SourceId,
     key: SourceKey,
     host: String,
+    done: Done,
     looked: Looked,
 }
 
@@ -128,9 +140,10 @@ impl Scheduled {
         let (found, revision) = streams.all("", &all.0, &all.1).await?;
         let mut gone = self.place.lock().streams.clone();
         for (position, encoded) in found.iter().enumerate() {
-            let stream: ImageStream = typed(encoded.to_value()?)?;
-            gone.remove(&StreamKey::of(&stream));
-            self.see(&stream).await?;
+            if let Some(stream) = readable(encoded.to_value()) {
+                gone.remove(&StreamKey::of(&stream));
+                self.see(&stream).await?;
+            }
             if position % BATCH == BATCH - 1 {
                 yield_now().await;
             }
@@ -138,6 +151,9 @@ impl Scheduled {
         for key in gone {
             self.place.lock().forget(&key);
         }
+        let lists = self.place.lock().take_lists();
+        let deleted = lists.delete_unused(&self.context().store).await;
+        deleted.map_err(failed)?;
         let streams = streams.watch("", ListOptions::changes_after(revision)).await?;
         Ok(both(streams, secrets))
     }
@@ -166,7 +182,8 @@ impl Scheduled {
                 }
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => {
                     let ended = ended.map_err(errors::internal_error)?;
-                    self.place.lock().ended(ended.id, &ended.key, &ended.host, ended.looked);
+                    let Ended { id, key, host, done, looked } = ended;
+                    self.place.lock().ended(id, &key, &host, done, looked);
                 }
                 Some(name) = pokes.recv() => {
                     if let Some(reference) = name.reference() {
@@ -204,7 +221,7 @@ impl Scheduled {
             key,
             host,
             settled,
-            moved,
+            work,
             namespace,
         } = begun;
         let Some(reference) = key.name.reference() else {
@@ -224,14 +241,13 @@ impl Scheduled {
         let state = self.place.handle();
         self.looks.spawn(async move {
             let followers = || state.lock().followers(id);
-            let looked = match moved {
-                Some(seen) => Box::pin(look.fetch(seen, followers)).await,
-                None => Box::pin(look.ask(followers)).await,
-            };
+            let done = Done::of(&work);
+            let looked = Box::pin(look.work(work, followers)).await;
             Ended {
                 id,
                 key,
                 host,
+                done,
                 looked,
             }
         });
@@ -242,8 +258,9 @@ impl Scheduled {
     async fn hear(&mut self, event: Event) -> Result<Option<Interrupted>, Box<Status>> {
         match event {
             Event::Stream(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                let stream: ImageStream = typed(object.into_value()?)?;
-                self.see(&stream).await?;
+                if let Some(stream) = readable(object.into_value()) {
+                    self.see(&stream).await?;
+                }
             }
             Event::Stream(WatchEvent::Deleted(object)) => {
                 let object = object.into_value()?;
@@ -301,8 +318,9 @@ impl Scheduled {
         let all = (LabelSelector::default(), FieldSelector::default());
         let (found, _) = self.context().streams.all(namespace, &all.0, &all.1).await?;
         for encoded in found {
-            let stream: ImageStream = typed(encoded.to_value()?)?;
-            self.see(&stream).await?;
+            if let Some(stream) = readable(encoded.to_value()) {
+                self.see(&stream).await?;
+            }
         }
         Ok(())
     }
@@ -327,18 +345,34 @@ impl Scheduled {
     }
 }
 
-/// The host that is asked first for an image.
-fn host(reference: &ImageReference, rules: &RegistryRules) -> String {
+/// Where an image is asked for, in this order.
+fn candidates(reference: &ImageReference, rules: &RegistryRules) -> Vec<ImageReference> {
     let by = match reference.id.is_empty() {
         true => PullBy::Tag,
         false => PullBy::Digest,
     };
-    let candidates = rules.pull_sources(reference, by).candidates;
-    candidates
+    rules.pull_sources(reference, by).candidates
+}
+
+/// The host that is asked first for an image.
+fn host(reference: &ImageReference, rules: &RegistryRules) -> String {
+    candidates(reference, rules)
         .first()
         .unwrap_or(reference)
         .contacted_host()
         .to_owned()
+}
+
+/// A stream that was read. One that can't be is left as it is, and must not keep others from being followed.
+fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
+    match object.and_then(typed) {
+        Ok(stream) => Some(stream),
+        Err(status) => {
+            let why = status.message.unwrap_or_default();
+            tracing::error!(%why, "a stored stream can't be read, and is not followed");
+            None
+        }
+    }
 }
 
 async fn wait_until(moment: Option<Instant>) {

@@ -13,12 +13,12 @@ use imagestream_apiserver::errors;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::paths::{PathAnswer, PathEndpoint, PathRequest};
 use imagestream_apiserver::storage::{ContinueToken, failed};
-use imagestream_follow::{Millis, Why};
+use imagestream_follow::Why;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::board::{Board, State, now, stream_name};
+use super::board::{Board, State, stream_name};
 use crate::context::Context;
 use crate::controllers::lease::{CONTROLLERS, holder};
 
@@ -178,7 +178,8 @@ impl PathEndpoint for StatusEndpoint {
 }
 
 fn overview(state: &mut State) -> Overview {
-    let hosts = state.scheduler.host_reports(now());
+    let now = state.clock.now();
+    let hosts = state.scheduler.host_reports(now);
     let checks = hosts.iter().map(|host| u64::from(host.checks_per_minute));
     let lag = hosts.iter().map(|host| host.lag.as_secs()).max();
     Overview {
@@ -194,7 +195,9 @@ fn overview(state: &mut State) -> Overview {
 }
 
 fn hosts(state: &mut State) -> Vec<HostReport> {
-    let hosts = state.scheduler.host_reports(now()).into_iter();
+    let clock = state.clock;
+    let at = |moment| whole_seconds(clock.shown(moment)?);
+    let hosts = state.scheduler.host_reports(clock.now()).into_iter();
     let reports = hosts.map(|host| HostReport {
         tags: host.tags,
         sources: host.sources,
@@ -234,6 +237,7 @@ fn streams_after<'a>(
 }
 
 fn stream(state: &State, key: &StreamKey) -> StreamReport {
+    let at = |moment| whole_seconds(state.clock.shown(moment)?);
     let tags: Vec<_> = state.scheduler.stream_report(&stream_name(key)).collect();
     let last = tags.iter().filter_map(|tag| tag.last_check).max();
     let next = tags.iter().map(|tag| tag.next_check).min();
@@ -247,8 +251,8 @@ fn stream(state: &State, key: &StreamKey) -> StreamReport {
     }
 }
 
-fn at(moment: Millis) -> Option<Timestamp> {
-    Timestamp::from_second(i64::try_from(moment.0 / 1000).ok()?).ok()
+fn whole_seconds(moment: Timestamp) -> Option<Timestamp> {
+    Timestamp::from_second(moment.as_second()).ok()
 }
 
 fn size(options: &ListOptions) -> usize {

@@ -5,19 +5,33 @@ use imagestream_api::digest::Digest;
 use imagestream_follow::Failure;
 use imagestream_import::check::CheckError;
 
+/// What is remembered of a source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The manifest that it named when it was last read.
+    pub(super) manifest: Option<Manifest>,
+    /// Up to what the streams that follow it have been brought.
+    pub(super) followers: Followers,
+}
+
+/// A manifest that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// Its digest.
+    pub(super) digest: Fixed,
+    /// The digest of the image that is recorded of it by imports that choose a member for the server's own platform: the
+    /// same if it is no list.
+    pub(super) member: Fixed,
+}
+
 /// Up to what the streams that follow a source have been brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum Followers {
     /// They have to be looked at.
     #[default]
-    Nothing,
-    /// All have recorded what the source named then.
-    At {
-        /// The digest of the manifest.
-        named: Fixed,
-        /// The digest of the image that most of them record: a member of the manifest, if that is a list.
-        recorded: Fixed,
-    },
+    Unknown,
+    /// All have recorded the manifest that was last read, or the member of it.
+    Current,
     /// All say that it can't be read, and why.
     Failed(FailureKind),
 }
@@ -69,20 +83,54 @@ impl From<&Digest> for Fixed {
 }
 
 impl Settled {
-    /// Whether nothing is to be done if the source names this.
-    pub(super) fn is_at(self, digest: &Digest) -> bool {
-        matches!(self, Self::At { named, .. } if named == Fixed::from(digest))
+    /// All who follow the source have what it names.
+    pub(super) fn current(digest: Fixed, member: Fixed) -> Self {
+        Self {
+            manifest: Some(Manifest { digest, member }),
+            followers: Followers::Current,
+        }
     }
 
-    /// Whether a tag with this image and without failure is where the others are.
+    /// The same with streams that have to be looked at.
+    pub(super) fn unknown(self) -> Self {
+        Self {
+            followers: Followers::Unknown,
+            ..self
+        }
+    }
+
+    /// The same with streams that say that it can't be read.
+    pub(super) fn failed(self, kind: FailureKind) -> Self {
+        Self {
+            followers: Followers::Failed(kind),
+            ..self
+        }
+    }
+
+    /// Whether nothing is to be done if the source names this.
+    pub(super) fn is_at(self, digest: &Digest) -> bool {
+        self.followers == Followers::Current && self.member_of(digest).is_some()
+    }
+
+    /// The image that is recorded of this manifest by imports that choose a member for the server's own platform, if it
+    /// is the one that was last read.
+    pub(super) fn member_of(self, digest: &Digest) -> Option<Fixed> {
+        let known = self.manifest?;
+        (known.digest == Fixed::from(digest)).then_some(known.member)
+    }
+
+    /// Whether a tag with this image and failure is where the others are.
     pub(super) fn covers(self, image: &str, failure: Option<&str>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::At { named, recorded } => {
+        match self.followers {
+            Followers::Unknown => false,
+            Followers::Current => {
                 let image = Fixed::of(image);
-                failure.is_none() && (image == named || image == recorded)
+                failure.is_none()
+                    && self
+                        .manifest
+                        .is_some_and(|manifest| image == manifest.digest || image == manifest.member)
             }
-            Self::Failed(kind) => failure.is_some_and(|reason| kind.is_recorded_as(reason)),
+            Followers::Failed(kind) => failure.is_some_and(|reason| kind.is_recorded_as(reason)),
         }
     }
 }
@@ -95,7 +143,7 @@ impl FailureKind {
             CheckError::Blocked => Some(Self::Blocked),
             CheckError::NotFound => Some(Self::NotFound),
             CheckError::Unauthorized(_) => Some(Self::Unauthorized),
-            CheckError::Unreachable(_) => Some(Self::Unreachable),
+            CheckError::Unreachable { .. } => Some(Self::Unreachable),
             CheckError::Failed(_) => Some(Self::Other),
         }
     }
@@ -157,11 +205,8 @@ mod tests {
     #[test]
     fn a_tag_is_covered_if_it_is_where_the_others_are() {
         let (list, member, other) = ("sha256:l", "sha256:m", "sha256:o");
-        let at = Settled::At {
-            named: Fixed::of(list),
-            recorded: Fixed::of(member),
-        };
-        let failed = Settled::Failed(FailureKind::NotFound);
+        let at = Settled::current(Fixed::of(list), Fixed::of(member));
+        let failed = at.failed(FailureKind::NotFound);
         for (settled, image, failure, is_covered) in [
             (at, member, None, true),
             (at, list, None, true),
@@ -171,7 +216,8 @@ mod tests {
             (failed, "", Some("NotFound"), true),
             (failed, member, Some("Unauthorized"), false),
             (failed, member, None, false),
-            (Settled::Nothing, member, None, false),
+            (at.unknown(), member, None, false),
+            (Settled::default(), member, None, false),
         ] {
             assert_eq!(
                 settled.covers(image, failure),

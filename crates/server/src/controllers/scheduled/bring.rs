@@ -1,0 +1,200 @@
+//! Brings the streams that follow a source to where it is: one write each, and none where nothing is to be said.
+
+use imagestream_api::status;
+use imagestream_api::stream::source::StreamKey;
+use imagestream_api::types::{Image, ImageImportStatus, ImageStream, ImageStreamImport, ObjectMeta, Status};
+
+use super::followed::{Followed, followed, import_of};
+use crate::controllers::{Origin, Shared};
+use crate::image::stream_write::typed;
+
+/// How often a stream is tried again that somebody else has changed.
+const ATTEMPTS: usize = 5;
+
+/// How a tag is brought to where its source is.
+#[derive(Clone, Copy)]
+pub(super) enum How<'a> {
+    /// By an import.
+    Import,
+    /// By what is stored: its source names the image again that it has recorded, and only the failure is to go.
+    Confirm,
+    /// By recording why the source can't be read.
+    Fail(&'a (dyn Fn(&Followed) -> Status + Send + Sync)),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    /// Tags that are where their source is.
+    pub(super) tags: usize,
+    /// Whether all that were chosen are where they should be.
+    pub(super) is_complete: bool,
+}
+
+impl Brought {
+    const NOTHING: Self = Self {
+        tags: 0,
+        is_complete: true,
+    };
+
+    fn of(import: &ImageStreamImport) -> Self {
+        let images = &import.status.images;
+        let succeeded = images.iter().filter(|image| status::is_success(&image.status));
+        let tags = succeeded.count();
+        Self {
+            tags,
+            is_complete: tags == images.len(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            tags: self.tags + other.tags,
+            is_complete: self.is_complete && other.is_complete,
+        }
+    }
+}
+
+/// Brings the chosen tags of these streams to where their source is, one stream after the other: what one reads the next
+/// finds read.
+pub(super) async fn bring(
+    shared: &Shared,
+    streams: &[StreamKey],
+    is_chosen: impl Fn(&Followed) -> bool,
+    how: How<'_>,
+) -> Brought {
+    let mut all = Brought::NOTHING;
+    for key in streams {
+        let brought = match bring_one(shared, key, &is_chosen, how).await {
+            Ok(brought) => brought,
+            Err(status) => {
+                let StreamKey { namespace, name } = key;
+                let why = status.message.unwrap_or_default();
+                tracing::warn!(%namespace, %name, %why, "a stream can't be brought to where its source is");
+                Brought {
+                    tags: 0,
+                    is_complete: false,
+                }
+            }
+        };
+        all = all.and(brought);
+    }
+    all
+}
+
+async fn bring_one(
+    shared: &Shared,
+    key: &StreamKey,
+    is_chosen: &impl Fn(&Followed) -> bool,
+    how: How<'_>,
+) -> Result<Brought, Box<Status>> {
+    let mut attempts = 0;
+    loop {
+        let Some((stream, mut tags)) = follower(shared, key) else {
+            return Ok(Brought::NOTHING);
+        };
+        tags.retain(is_chosen);
+        if tags.is_empty() {
+            return Ok(Brought::NOTHING);
+        }
+        attempts += 1;
+        let brought = match how {
+            How::Import => {
+                let imported = shared
+                    .importer
+                    .import(import_of(&stream, &tags), Origin::Scheduled);
+                imported.await.map(|import| Brought::of(&import))
+            }
+            How::Confirm => confirm(shared, &stream, &tags).await,
+            How::Fail(why) => {
+                let mut import = import_of(&stream, &tags);
+                let failed = |tag| ImageImportStatus {
+                    status: why(tag),
+                    ..ImageImportStatus::default()
+                };
+                import.status.images = tags.iter().map(failed).collect();
+                let recorded = shared.importer.record(import).await;
+                recorded.map(|()| Brought::NOTHING)
+            }
+        };
+        match brought {
+            Err(status) if status.code == Some(409) && attempts < ATTEMPTS => {
+                shared.context.streams.ready().await?;
+            }
+            // It is gone.
+            Err(status) if status.code == Some(404) => return Ok(Brought::NOTHING),
+            brought => return brought,
+        }
+    }
+}
+
+/// Records for these tags that an import has found the image that they have. An image that is not stored any more must be
+/// imported.
+async fn confirm(shared: &Shared, stream: &ImageStream, tags: &[Followed]) -> Result<Brought, Box<Status>> {
+    let (mut confirmed, mut results) = (Vec::new(), Vec::new());
+    for tag in tags {
+        if let Some(image) = recorded_image(shared, stream, tag).await? {
+            confirmed.push(tag.clone());
+            results.push(ImageImportStatus {
+                status: status::success(),
+                image: Some(image),
+                tag: tag.reference.tag.clone(),
+                ..ImageImportStatus::default()
+            });
+        }
+    }
+    let brought = Brought {
+        tags: confirmed.len(),
+        is_complete: confirmed.len() == tags.len(),
+    };
+    if !confirmed.is_empty() {
+        let mut import = import_of(stream, &confirmed);
+        import.status.images = results;
+        shared.importer.record(import).await?;
+    }
+    Ok(brought)
+}
+
+/// The newest image of a tag as an import would find it, if it is stored.
+async fn recorded_image(
+    shared: &Shared,
+    stream: &ImageStream,
+    tag: &Followed,
+) -> Result<Option<Image>, Box<Status>> {
+    let history = stream.status.tags.get(&tag.tag);
+    let Some(newest) = history.and_then(|history| history.items.first()) else {
+        return Ok(None);
+    };
+    let Some(stored) = shared.context.images.get("", &newest.image).await? else {
+        return Ok(None);
+    };
+    let mut image: Image = typed(stored.object)?;
+    // It may have been imported from elsewhere first.
+    image
+        .docker_image_reference
+        .clone_from(&newest.docker_image_reference);
+    image.metadata = ObjectMeta {
+        name: image.metadata.name,
+        annotations: image.metadata.annotations,
+        labels: image.metadata.labels,
+        ..ObjectMeta::default()
+    };
+    Ok(Some(image))
+}
+
+/// A stream as it is now, with its tags that are followed.
+pub(super) fn follower(shared: &Shared, key: &StreamKey) -> Option<(ImageStream, Vec<Followed>)> {
+    let context = &shared.context;
+    let stored = context.streams.in_memory(&key.namespace, &key.name);
+    let stream = stored.and_then(|stored| stored.map(|stored| typed(stored.object)).transpose());
+    let stream: ImageStream = match stream {
+        Ok(stream) => stream?,
+        Err(status) => {
+            let why = status.message.unwrap_or_default();
+            tracing::error!(namespace = key.namespace, name = key.name, %why, "a stored stream can't be read");
+            return None;
+        }
+    };
+    let tags = followed(&stream, context.import_mode, context.engine.platform());
+    Some((stream, tags))
+}
