@@ -69,6 +69,10 @@ pub(super) struct ImageFacts {
     pub(super) members: Vec<String>,
     /// The revision of its last change.
     pub(super) revision: u64,
+    /// It has finalizers: after it was deleted it stays until they are gone.
+    pub(super) is_held: bool,
+    /// It was deleted, and is still held.
+    pub(super) is_going: bool,
 }
 
 /// Images by name.
@@ -230,11 +234,13 @@ pub(super) fn images(
             kept.extend(image.members.iter().map(String::as_str));
         }
     }
-    // What is kept for another reason keeps its members, too.
+    // What is kept for another reason keeps its members, too, and so does what stays for a while although it goes.
     for (name, image) in images {
-        let stays = options.keeps(image.created, now) || !(options.all || image.is_managed);
+        let stays = options.keeps(image.created, now) || !(options.all || image.is_managed) || image.is_going;
         if stays {
             kept.insert(name);
+        }
+        if stays || image.is_held {
             kept.extend(image.members.iter().map(String::as_str));
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use imagestream_api::limits::image_violation;
 use imagestream_api::types::{Image, ImageStream, Status};
+use imagestream_apiserver::metadata;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
@@ -305,16 +306,32 @@ impl Deletion<'_> {
         tidy(context, Timestamp::now()).await.map_err(failed)
     }
 
-    /// Deletes an image unless somebody began to point at it or changed it since; whether it did.
+    /// Deletes an image unless somebody began to point at it or changed it since; whether it did. One that has
+    /// finalizers is told that it is to go.
     async fn delete(&mut self, name: &str, mark: u64) -> Result<bool, Box<Status>> {
         let of_image = self.context.images.key("", name);
-        let revision = self.images.get(name).map_or(0, |image| image.revision);
+        let (revision, is_held) = self
+            .images
+            .get(name)
+            .map_or((0, false), |image| (image.revision, image.is_held));
         let conditions = [
             Precondition::ModRevision(guard::key(name), mark),
             Precondition::ModRevision(of_image.clone(), revision),
         ];
-        let remembered = Mark::Deleted(Timestamp::now()).write(name).map_err(failed)?;
-        let writes = [Write::Delete(of_image), remembered];
+        let writes = if is_held {
+            let Some(mut stored) = self.context.images.get("", name).await? else {
+                return Ok(false);
+            };
+            metadata::mark_deleted(&mut stored.object, self.now);
+            // It is there, and its mark has done its work.
+            vec![
+                self.context.images.put(&stored.object)?,
+                Write::Delete(guard::key(name)),
+            ]
+        } else {
+            let remembered = Mark::Deleted(Timestamp::now()).write(name).map_err(failed)?;
+            vec![Write::Delete(of_image), remembered]
+        };
         match self.context.store.commit(&conditions, &writes).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict { .. }) => Ok(false),
@@ -430,6 +447,12 @@ pub(super) async fn read_images(context: &Context) -> Result<Images, Box<Status>
                     .map(|manifest| manifest.digest)
                     .collect(),
                 revision: revision.parse().unwrap_or(0),
+                is_held: image
+                    .metadata
+                    .finalizers
+                    .as_ref()
+                    .is_some_and(|finalizers| !finalizers.is_empty()),
+                is_going: image.metadata.deletion_timestamp.is_some(),
             };
             images.insert(image.metadata.name.unwrap_or_default(), facts);
         }

@@ -117,3 +117,32 @@ async fn a_tag_that_loses_all_its_history_goes_with_it() {
     let (_, stream) = server.send("admin", "GET", &format!("{STREAMS}/s"), None).await;
     assert_eq!(stream["status"].get("tags"), None, "{stream}");
 }
+
+#[tokio::test]
+async fn an_image_with_finalizers_is_told_that_it_is_to_go_and_stays_until_they_are_gone() {
+    let server = TestServer::start().await;
+    make_image(&server, 1).await;
+    let target = format!("{IMAGES}/{}", digest(1));
+    let hold = json!({"metadata": {"finalizers": ["example.org/copied"]}});
+    let (code, body) = server.send("admin", "PATCH", &target, Some(&hold)).await;
+    assert_eq!(code, 200, "{body}");
+    let options = Options {
+        confirm: true,
+        ..everything_old()
+    };
+    let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    let report = prune(&server.context, &options, now).await.unwrap();
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert_eq!(report.images.len(), 1);
+    let (code, held) = server.send("admin", "GET", &target, None).await;
+    assert_eq!(code, 200, "{held}");
+    assert!(held["metadata"]["deletionTimestamp"].is_string(), "{held}");
+    // It is going already.
+    let again = prune(&server.context, &options, now).await.unwrap();
+    assert!(again.images.is_empty() && again.failures.is_empty());
+
+    let release = json!({"metadata": {"finalizers": null}});
+    let (code, body) = server.send("admin", "PATCH", &target, Some(&release)).await;
+    assert_eq!(code, 200, "{body}");
+    assert_eq!(names(&server).await, [""; 0]);
+}

@@ -32,6 +32,8 @@ fn image(hours: i64, size: i64, members: &[&str], is_managed: bool) -> ImageFact
         size,
         members: members.iter().map(|member| (*member).to_owned()).collect(),
         revision: 1,
+        is_held: false,
+        is_going: false,
     }
 }
 
@@ -171,4 +173,24 @@ fn images_go_that_nothing_names_and_members_stay_with_their_list() {
         !gone.iter().any(|name| name.starts_with('m') || name == "list"),
         "{gone:?}"
     );
+}
+
+#[test]
+fn what_is_held_goes_but_keeps_its_members_and_what_is_going_does_not_go_again() {
+    let nothing = HashSet::new();
+    let pruned = |change: fn(&mut ImageFacts)| {
+        let mut facts = facts();
+        change(facts.get_mut("list").unwrap());
+        images(&facts, &nothing, &Options::default(), now())
+    };
+    let held = pruned(|list| list.is_held = true);
+    assert!(held.contains(&"list".to_owned()), "{held:?}");
+    let going = pruned(|list| {
+        list.is_held = true;
+        list.is_going = true;
+    });
+    assert!(!going.contains(&"list".to_owned()), "{going:?}");
+    for pruned in [held, going] {
+        assert!(!pruned.iter().any(|name| name.starts_with('m')), "{pruned:?}");
+    }
 }
