@@ -12,7 +12,8 @@ pub trait Admission: Send + Sync + 'static {
     /// Asked before an endpoint is.
     ///
     /// `object` is what the client sent, decoded and defaulted; there is none for a deletion, nor for an update,
-    /// whose object is only known once it is made.
+    /// whose object is only known once it is made. An update or a patch that turns out to create what it names is
+    /// asked about again, as a creation with its object: by then nobody has looked whether its user may create.
     ///
     /// # Errors
     /// Why the request is refused.

@@ -202,6 +202,7 @@ impl Dispatcher {
         let put = Put {
             endpoint: Arc::clone(endpoint),
             request: Arc::clone(request),
+            admission: Arc::clone(&self.admission),
             options: options.clone(),
             object,
         };
@@ -221,9 +222,12 @@ impl Dispatcher {
             _ => Write::Patch,
         };
         let options = WriteOptions::from_query(write, &request.query)?;
+        let admission = &self.admission;
         let change: Arc<dyn Change> = match patch_type {
-            PatchType::Apply => Arc::new(Applied::new(endpoint, request, &options, body)?),
-            _ => Arc::new(Patched::new(endpoint, request, &options, patch_type, body)?),
+            PatchType::Apply => Arc::new(Applied::new(endpoint, request, admission, &options, body)?),
+            _ => Arc::new(Patched::new(
+                endpoint, request, admission, &options, patch_type, body,
+            )?),
         };
         self.admission
             .admit(request, endpoint.resource(), Verb::Patch, None)

@@ -85,6 +85,13 @@ pub trait Change: Send + Sync {
     /// What is wrong with the client's object or patch.
     fn wanted(&self, current: Option<&Value>) -> Result<Value, Box<Status>>;
 
+    /// Whether an object that does not exist may be made by it: asked once, with the object, before it is. The request
+    /// was only found to be allowed to change one.
+    ///
+    /// # Errors
+    /// Why it is not created.
+    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()>;
+
     /// Whether a conflict means that the client must look again, because it named the state that it changes.
     ///
     /// Asked with the object that [`Change::wanted`] made: a patch without a resource version is repeated.

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
-use super::change::tracked;
+use super::change::{admit_new, tracked};
+use crate::admission::Admission;
 use crate::decode;
-use crate::endpoint::{Change, Endpoint, Request};
+use crate::endpoint::{Change, Endpoint, Pending, Request};
 use crate::errors;
 use crate::managed_fields;
 use crate::metadata;
@@ -18,6 +19,7 @@ use crate::options::{FieldValidation, WriteOptions};
 pub(super) struct Applied {
     endpoint: Arc<dyn Endpoint>,
     request: Arc<Request>,
+    admission: Arc<dyn Admission>,
     options: WriteOptions,
     config: Value,
     /// The keys that the client wrote twice, where that is an error.
@@ -28,6 +30,7 @@ impl Applied {
     pub(super) fn new(
         endpoint: &Arc<dyn Endpoint>,
         request: &Arc<Request>,
+        admission: &Arc<dyn Admission>,
         options: &WriteOptions,
         body: &Bytes,
     ) -> Result<Self, Box<Status>> {
@@ -48,6 +51,7 @@ impl Applied {
         Ok(Self {
             endpoint: Arc::clone(endpoint),
             request: Arc::clone(request),
+            admission: Arc::clone(admission),
             options: options.clone(),
             config,
             duplicates,
@@ -76,6 +80,10 @@ impl Change for Applied {
             managed_fields::keep_times(current, &mut object);
         }
         Ok(object)
+    }
+
+    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
+        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
     }
 
     fn is_repeatable(&self) -> bool {

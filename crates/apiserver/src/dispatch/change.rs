@@ -7,9 +7,11 @@ use imagestream_api::field::{FieldError, Path};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
+use crate::admission::Admission;
 use crate::decode::{self, LEGACY_SCHEME, Target};
-use crate::endpoint::{Change, Endpoint, Request};
+use crate::endpoint::{Change, Endpoint, Pending, Request};
 use crate::errors::{self, GroupResource};
+use crate::kind::Verb;
 use crate::managed_fields::{self, Tracking};
 use crate::metadata;
 use crate::negotiation::PatchType;
@@ -51,10 +53,21 @@ pub(super) fn tracked<T>(
     })
 }
 
+/// Whether a change may make a new object.
+pub(super) fn admit_new<'a>(
+    admission: &'a dyn Admission,
+    endpoint: &'a dyn Endpoint,
+    request: &'a Request,
+    object: &'a Value,
+) -> Pending<'a, ()> {
+    admission.admit(request, endpoint.resource(), Verb::Create, Some(object))
+}
+
 /// A whole object in place of another.
 pub(super) struct Put {
     pub(super) endpoint: Arc<dyn Endpoint>,
     pub(super) request: Arc<Request>,
+    pub(super) admission: Arc<dyn Admission>,
     pub(super) options: WriteOptions,
     /// Decoded and defaulted, for the object that the URL names.
     pub(super) object: Value,
@@ -73,6 +86,10 @@ impl Change for Put {
         Ok(object)
     }
 
+    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
+        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
+    }
+
     fn is_repeatable(&self) -> bool {
         metadata::text(&self.object, "resourceVersion").is_empty()
     }
@@ -82,6 +99,7 @@ impl Change for Put {
 pub(super) struct Patched {
     endpoint: Arc<dyn Endpoint>,
     request: Arc<Request>,
+    admission: Arc<dyn Admission>,
     options: WriteOptions,
     patch: Patch,
     names_version: bool,
@@ -91,6 +109,7 @@ impl Patched {
     pub(super) fn new(
         endpoint: &Arc<dyn Endpoint>,
         request: &Arc<Request>,
+        admission: &Arc<dyn Admission>,
         options: &WriteOptions,
         patch_type: PatchType,
         body: &Bytes,
@@ -121,6 +140,7 @@ impl Patched {
         Ok(Self {
             endpoint: Arc::clone(endpoint),
             request: Arc::clone(request),
+            admission: Arc::clone(admission),
             options: options.clone(),
             patch,
             names_version,
@@ -176,6 +196,10 @@ impl Change for Patched {
             &mut object,
         );
         Ok(object)
+    }
+
+    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
+        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
     }
 
     fn is_repeatable(&self) -> bool {

@@ -88,6 +88,7 @@ impl Stored {
                 }
                 let mut object = change.wanted(None)?;
                 metadata::accept_new(&mut object, resource, request)?;
+                change.admit_new(&object).await?;
                 return self.create_object(request, object, options).await;
             };
             let shown = self.show(stored.object.clone());

@@ -1,7 +1,8 @@
-//! [Admission][1] of writes to a server that stands alone: namespaces first, quotas last.
+//! [Admission][1] of writes to a server that stands alone: whether an update may create, namespaces, and quotas last.
 //!
 //! [1]: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 
+mod creation;
 mod lifecycle;
 mod quota;
 
@@ -49,6 +50,7 @@ impl Admission for Standalone {
                 verb,
                 object,
             };
+            creation::admit(&self.context, &write)?;
             lifecycle::admit(&self.context, &write).await?;
             quota::admit(&self.context, &self.quotas, &write).await
         })

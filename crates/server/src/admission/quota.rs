@@ -43,7 +43,7 @@ async fn charge(context: &Context, write: &Write<'_>) -> Result<Option<Charge>, 
     let namespace = &write.request.info.namespace;
     let stream = match (resource.kind.group, resource.plural, write.verb) {
         (GROUP, "imagestreamimports", Verb::Create) => imported_stream(write),
-        (GROUP, "imagestreamtags", Verb::Create | Verb::Update | Verb::Patch) => {
+        (GROUP, "imagestreamtags", Verb::Create) => {
             let (stream, _) = write.name().split_once(':').unwrap_or((write.name(), ""));
             Some(stream)
         }

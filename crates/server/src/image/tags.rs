@@ -205,9 +205,15 @@ impl<T: TagObject> Tags<T> {
         let writer = self.writer(request, options.dry_run);
         let _turn = turn(&request.info.namespace, name).await;
         let mut waits = UPDATE_WAITS.into_iter();
+        let mut is_admitted = false;
         loop {
             let subject = writer.subject(name).await?;
             let object = self.replacement(request, &subject, tag, change)?;
+            // Where there is no stream yet the tag comes with one: that is a creation.
+            if subject.is_new() && !is_admitted {
+                change.admit_new(&complete(&object)?).await?;
+                is_admitted = true;
+            }
             let mut edited = subject.stream.clone();
             let is_new = object.apply(&mut edited, tag)?;
             if let Some(stream) = writer.store(&subject, edited).await? {

@@ -172,7 +172,8 @@ impl TestServer {
         }
     }
 
-    /// Sends a request; the code and the body that are answered. Only `admin` may do everything.
+    /// Sends a request; the code and the body that are answered. Only `admin` may do everything. A patch with a field
+    /// manager is an apply.
     pub(crate) async fn send(
         &self,
         user: &str,
@@ -181,6 +182,7 @@ impl TestServer {
         body: Option<&Value>,
     ) -> (u16, Value) {
         let content_type = match method {
+            "PATCH" if target.contains("fieldManager=") => "application/apply-patch+yaml",
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::image::testing::TestServer;
 
+mod creations;
 mod limits;
 mod namespaces;
 mod roles;
