@@ -7,14 +7,17 @@
 //! only in memory. A try that fails as the one before writes nothing.
 
 mod backoff;
+mod parked;
+mod places;
 mod queue;
 mod request;
 mod wanted;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::stream::{once, select};
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::{ImageStream, ImageStreamImport};
 use imagestream_apiserver::endpoint::WatchEvent;
@@ -29,6 +32,8 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::backoff::Delays;
+use self::parked::Obstacle;
+use self::places::Places;
 use self::queue::{News, Pace, Queue};
 use self::request::request;
 use self::wanted::Source;
@@ -40,8 +45,6 @@ use crate::image::stream_write::typed;
 
 /// Most streams that are imported at once.
 const WORKERS: usize = 50;
-/// Most of them that ask one host: one that never answers must not keep the others waiting.
-const WORKERS_OF_A_HOST: usize = 25;
 
 /// Imports what streams want, for as long as it is polled.
 ///
@@ -52,23 +55,22 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
 }
 
 async fn run_with(shared: Arc<Shared>, delays: Delays) -> Result<(), Box<Status>> {
-    let scheduled = &shared.settings.scheduled;
-    let pace = Pace {
-        quiet_period: shared.settings.quiet_period,
-        delays,
-        schedule: scheduled.enabled.then_some(scheduled.interval),
-    };
-    let mut controller = ImportController {
-        queue: Queue::new(pace),
-        workers: JoinSet::new(),
-        hosts: HashMap::new(),
-        shared,
-    };
+    let mut controller = ImportController::new(shared, delays);
     loop {
         let events = controller.list().await?;
         controller.follow(events).await?;
         sleep(PAUSE).await;
+        // Nobody tells what happened to secrets meanwhile.
+        controller.queue.secrets_may_have_changed(Instant::now());
     }
+}
+
+/// What happened.
+enum Heard {
+    /// To a stream or a secret.
+    Of(Event),
+    /// To a namespace.
+    Namespace(WatchEvent),
 }
 
 /// An import that has ended.
@@ -83,17 +85,51 @@ struct ImportController {
     shared: Arc<Shared>,
     queue: Queue,
     workers: JoinSet<Ended>,
-    /// How many of them ask each host.
-    hosts: HashMap<String, usize>,
+    /// What they take up at hosts.
+    places: Places,
+}
+
+/// What is known about a namespace.
+enum Namespace {
+    Alive,
+    /// What is in it needs nothing any more.
+    Ending,
+    Unknown,
 }
 
 impl ImportController {
+    fn new(shared: Arc<Shared>, delays: Delays) -> Self {
+        let scheduled = &shared.settings.scheduled;
+        let pace = Pace {
+            quiet_period: shared.settings.quiet_period,
+            delays,
+            schedule: scheduled.enabled.then_some(scheduled.interval),
+        };
+        Self {
+            queue: Queue::new(pace),
+            workers: JoinSet::new(),
+            places: Places::default(),
+            shared,
+        }
+    }
+
     fn context(&self) -> &Context {
         &self.shared.context
     }
 
-    /// Looks at all streams; returns what happens to them, and to secrets, from then on.
-    async fn list(&mut self) -> Result<impl StreamExt<Item = Event> + Unpin + use<>, Box<Status>> {
+    /// Looks at all streams; returns what happens to them, and to secrets and namespaces, from then on.
+    async fn list(&mut self) -> Result<impl StreamExt<Item = Heard> + Unpin + use<>, Box<Status>> {
+        // First, so that none is missed that is written while streams are looked at.
+        let secrets = self
+            .context()
+            .secrets
+            .watch("", ListOptions::changes_from_now())
+            .await?;
+        let namespaces = self
+            .context()
+            .namespaces
+            .watch("", ListOptions::changes_from_now())
+            .await?;
         let streams = Arc::clone(&self.context().streams);
         let (found, revision) = streams
             .all("", &LabelSelector::default(), &FieldSelector::default())
@@ -111,28 +147,31 @@ impl ImportController {
         }
         self.queue.retain(&are_there);
         let streams = streams.watch("", ListOptions::changes_after(revision)).await?;
-        let secrets = self
-            .context()
-            .secrets
-            .watch("", ListOptions::changes_from_now())
-            .await?;
-        Ok(both(streams, secrets))
+        let over = once(async { Heard::Of(Event::Over) }).boxed();
+        let namespaces = namespaces.map(Heard::Namespace).chain(over);
+        Ok(select(both(streams, secrets).map(Heard::Of), namespaces))
     }
 
     /// Imports what is due and listens, until the watch is lost.
-    async fn follow(&mut self, mut events: impl StreamExt<Item = Event> + Unpin) -> Result<(), Box<Status>> {
+    async fn follow(&mut self, mut events: impl StreamExt<Item = Heard> + Unpin) -> Result<(), Box<Status>> {
         loop {
             while self.workers.len() < WORKERS
-                && let Some(key) = self.queue.start(Instant::now())
+                && let Some(key) = self
+                    .queue
+                    .start(Instant::now(), |host| self.places.has_place(host))
             {
                 self.import(key);
             }
             let next_due = self.queue.next_due().filter(|_| self.workers.len() < WORKERS);
             tokio::select! {
                 event = events.next() => match event {
-                    None | Some(Event::Over) => return Ok(()),
-                    Some(event) => {
-                        if let Some(lost) = self.hear(event) {
+                    None | Some(Heard::Of(Event::Over)) => return Ok(()),
+                    Some(heard) => {
+                        let lost = match heard {
+                            Heard::Of(event) => self.hear(event),
+                            Heard::Namespace(event) => self.hear_of_namespace(event),
+                        };
+                        if let Some(lost) = lost {
                             tracing::warn!(message = lost.message, "the import controller lost its watch");
                             return Ok(());
                         }
@@ -180,16 +219,43 @@ impl ImportController {
         None
     }
 
+    /// Learns of a change of a namespace. Why the watch is over, if it is.
+    fn hear_of_namespace(&mut self, event: WatchEvent) -> Option<Box<Status>> {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                // Nothing can be done in one that can't be read.
+                let namespace = object.into_value().unwrap_or_default();
+                self.queue.namespace_is_known(text(&namespace, "name"));
+            }
+            // Its streams are gone before it is.
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(status) => return Some(status),
+        }
+        None
+    }
+
     /// Begins to import a stream that is due.
     fn import(&mut self, key: StreamKey) {
         let now = Instant::now();
         let no_wait = |_: &str| None;
-        let found = self.read(&key);
-        let Some(stream) = found.filter(|_| self.is_alive(&key.namespace)) else {
+        let Some(stream) = self.read(&key) else {
             self.queue.ended(&key, None, no_wait, now);
             self.queue.forget(&key);
             return;
         };
+        match self.namespace(&key.namespace) {
+            Namespace::Alive => {}
+            Namespace::Ending => {
+                self.queue.ended(&key, None, no_wait, now);
+                self.queue.forget(&key);
+                return;
+            }
+            Namespace::Unknown => {
+                let namespace = key.namespace.clone();
+                self.queue.park(&key, Obstacle::UnknownNamespace(namespace));
+                return;
+            }
+        }
         if !self.queue.is_current(&key, &stream) {
             // Somebody has just written it, which means that it is not quiet.
             self.queue.ended(&key, None, no_wait, now);
@@ -206,19 +272,11 @@ impl ImportController {
         };
         let of_sources = sources.iter().filter_map(|source| wants.sources.get(source));
         let hosts: BTreeSet<String> = of_sources.map(|wanted| wanted.host.clone()).collect();
-        let is_busy = |host: &String| {
-            self.hosts
-                .get(host)
-                .is_some_and(|busy| *busy >= WORKERS_OF_A_HOST)
-        };
-        if hosts.iter().any(is_busy) {
-            self.queue.postpone(&key, now);
-            self.queue.see(&key, &stream, News::Again, now);
+        if let Some(busy) = hosts.iter().find(|host| !self.places.has_place(host)) {
+            self.queue.park(&key, Obstacle::BusyHost(busy.clone()));
             return;
         }
-        for host in &hosts {
-            *self.hosts.entry(host.clone()).or_default() += 1;
-        }
+        self.places.take(&hosts);
         let StreamKey { namespace, name } = &key;
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
@@ -235,14 +293,7 @@ impl ImportController {
     /// Learns how an import went.
     fn ended(&mut self, ended: &Ended) {
         let Ended { key, hosts, outcome } = ended;
-        for host in hosts {
-            if let Some(busy) = self.hosts.get_mut(host) {
-                *busy -= 1;
-                if *busy == 0 {
-                    self.hosts.remove(host);
-                }
-            }
-        }
+        self.places.give_back(hosts);
         if let Err(status) = outcome {
             let StreamKey { namespace, name } = key;
             let why = status.message.as_deref().unwrap_or_default();
@@ -272,10 +323,21 @@ impl ImportController {
         readable(object.transpose()?)
     }
 
-    /// Whether a namespace is to stay. What is in one that is going away needs nothing any more.
-    fn is_alive(&self, namespace: &str) -> bool {
-        let found = self.context().namespaces.in_memory("", namespace);
-        matches!(found, Ok(Some(found)) if !is_terminating(&found.object))
+    /// A namespace as memory knows it.
+    fn namespace(&self, namespace: &str) -> Namespace {
+        match self.context().namespaces.in_memory("", namespace) {
+            Ok(Some(found)) if is_terminating(&found.object) => Namespace::Ending,
+            Ok(Some(_)) => Namespace::Alive,
+            Ok(None) => Namespace::Unknown,
+            Err(status) => {
+                tracing::error!(
+                    namespace,
+                    message = status.message,
+                    "a stored namespace can't be read"
+                );
+                Namespace::Unknown
+            }
+        }
     }
 }
 

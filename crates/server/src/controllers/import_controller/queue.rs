@@ -13,6 +13,7 @@ use imagestream_api::types::{ImageStream, ImageStreamImport, Status};
 use tokio::time::Instant;
 
 use super::backoff::{Delays, Kind};
+use super::parked::{Obstacle, Parked};
 use super::request::results;
 use super::wanted::{Aim, Source, State, Wanted, Wants};
 
@@ -22,8 +23,6 @@ const MOST_QUIET_PERIODS: u32 = 12;
 const FIRST_CALL_DELAY: Duration = Duration::from_millis(100);
 /// Longest wait after such a failure.
 const LONGEST_CALL_DELAY: Duration = Duration::from_secs(1000);
-/// How long a stream whose turn has not come is left aside, give or take a half.
-const POSTPONEMENT: Duration = Duration::from_secs(5);
 /// How often a source that failed before this server began counts as having failed.
 const FAILURES_BEFORE: u32 = 3;
 
@@ -71,8 +70,18 @@ struct Followed {
     /// Imports in a row that failed as a whole.
     call_failures: u32,
     not_before: Instant,
-    due: Option<Instant>,
-    is_running: bool,
+    turn: Option<Turn>,
+}
+
+/// Where a stream is in the queue.
+#[derive(Debug)]
+enum Turn {
+    /// It waits for this moment.
+    At(Instant),
+    /// It has been due since then, and waits for something else.
+    Parked(Instant, Obstacle),
+    /// It was started when it was due since then.
+    Running(Instant),
 }
 
 impl Followed {
@@ -84,9 +93,12 @@ impl Followed {
             pending_since: None,
             call_failures: 0,
             not_before: now,
-            due: None,
-            is_running: false,
+            turn: None,
         }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.turn, Some(Turn::Running(_)))
     }
 
     /// When a source may be tried: nothing stands in the way of one that nobody has tried, and that the stream has
@@ -107,6 +119,7 @@ pub(super) struct Queue {
     pace: Pace,
     streams: HashMap<StreamKey, Followed>,
     due: BTreeSet<(Instant, StreamKey)>,
+    parked: Parked,
     random: RandomState,
 }
 
@@ -116,6 +129,7 @@ impl Queue {
             pace,
             streams: HashMap::new(),
             due: BTreeSet::new(),
+            parked: Parked::default(),
             random: RandomState::new(),
         }
     }
@@ -142,7 +156,7 @@ impl Queue {
                 followed.call_failures = 0;
                 followed.not_before = now;
             }
-            if followed.is_running {
+            if followed.is_running() {
                 // What is to be done is seen when the import has ended.
                 return;
             }
@@ -195,26 +209,34 @@ impl Queue {
             .iter()
             .map(|(source, wanted)| followed.ready(source, wanted, self.pace.quiet_period));
         let due = ready.min().map(|ready| ready.max(followed.not_before));
-        if let Some(before) = std::mem::replace(&mut followed.due, due) {
-            self.due.remove(&(before, key.clone()));
+        if let Some(before) = std::mem::replace(&mut followed.turn, due.map(Turn::At)) {
+            self.leave(key, &before);
         }
         if let Some(due) = due {
             self.due.insert((due, key.clone()));
         }
     }
 
+    /// Takes a stream out of the place where it waits.
+    fn leave(&mut self, key: &StreamKey, turn: &Turn) {
+        match turn {
+            Turn::At(due) => {
+                self.due.remove(&(*due, key.clone()));
+            }
+            Turn::Parked(since, obstacle) => self.parked.remove(obstacle, *since, key),
+            Turn::Running(_) => {}
+        }
+    }
+
     /// Learns that a stream is gone, or to be left alone until it is written again.
     pub(super) fn forget(&mut self, key: &StreamKey) {
-        let Some(followed) = self.streams.get(key) else {
-            return;
-        };
-        if followed.is_running {
+        if self.streams.get(key).is_none_or(Followed::is_running) {
             return;
         }
-        if let Some(due) = followed.due {
-            self.due.remove(&(due, key.clone()));
+        let forgotten = self.streams.remove(key);
+        if let Some(turn) = forgotten.and_then(|followed| followed.turn) {
+            self.leave(key, &turn);
         }
-        self.streams.remove(key);
     }
 
     /// Forgets what is not among the streams that there are.
@@ -236,21 +258,31 @@ impl Queue {
         followed.is_some_and(|followed| revision(stream) <= followed.revision)
     }
 
-    /// When the next stream is to be imported.
+    /// When the next stream is to be imported, if that is a matter of time.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// A stream that is to be imported now. It counts as running until it is [ended](Self::ended).
-    pub(super) fn start(&mut self, now: Instant) -> Option<StreamKey> {
-        let (due, _) = self.due.first()?;
-        if *due > now {
-            return None;
-        }
-        let (_, key) = self.due.pop_first()?;
+    /// A stream that is to be imported now: the one that became due first, of those that wait for nothing and those that
+    /// wait for a host which [has a place](super::places::Places::has_place). It counts as running until it is
+    /// [ended](Self::ended) or [parked](Self::park).
+    pub(super) fn start(&mut self, now: Instant, has_place: impl Fn(&str) -> bool) -> Option<StreamKey> {
+        let due = self.due.first().filter(|(due, _)| *due <= now);
+        let parked = self.parked.first(has_place);
+        let is_parked_first = match (due, &parked) {
+            (Some((due, _)), Some((since, ..))) => since < due,
+            (due, _) => due.is_none(),
+        };
+        let (since, key) = if is_parked_first {
+            let (since, key, host) = parked?;
+            let (key, obstacle) = (key.clone(), Obstacle::BusyHost(host.to_owned()));
+            self.parked.remove(&obstacle, since, &key);
+            (since, key)
+        } else {
+            self.due.pop_first()?
+        };
         if let Some(followed) = self.streams.get_mut(&key) {
-            followed.due = None;
-            followed.is_running = true;
+            followed.turn = Some(Turn::Running(since));
         }
         Some(key)
     }
@@ -282,7 +314,7 @@ impl Queue {
         let Some(followed) = self.streams.get_mut(key) else {
             return;
         };
-        followed.is_running = false;
+        followed.turn = None;
         let import = match outcome {
             None => return,
             Some(Err(_)) => {
@@ -323,13 +355,24 @@ impl Queue {
         }
     }
 
-    /// Learns that a stream that was started has to wait a little: others are being imported. It must be
-    /// [seen](Self::see) again.
-    pub(super) fn postpone(&mut self, key: &StreamKey, now: Instant) {
-        let fraction = self.fraction(key);
-        if let Some(followed) = self.streams.get_mut(key) {
-            followed.is_running = false;
-            followed.not_before = now + POSTPONEMENT.mul_f64(0.5 + fraction);
+    /// Learns that a stream that was started can't be imported yet. Nothing more is to be done about it.
+    pub(super) fn park(&mut self, key: &StreamKey, obstacle: Obstacle) {
+        let Some(followed) = self.streams.get_mut(key) else {
+            return;
+        };
+        if let Some(Turn::Running(since)) = followed.turn {
+            self.parked.insert(&obstacle, since, key.clone());
+            followed.turn = Some(Turn::Parked(since, obstacle));
+        }
+    }
+
+    /// Learns that a namespace is known.
+    pub(super) fn namespace_is_known(&mut self, namespace: &str) {
+        for (since, key) in self.parked.take_namespace(namespace) {
+            if let Some(followed) = self.streams.get_mut(&key) {
+                followed.turn = Some(Turn::At(since));
+                self.due.insert((since, key));
+            }
         }
     }
 
@@ -354,12 +397,30 @@ impl Queue {
         changed
     }
 
+    /// Learns that secrets may have been written of which nobody told: what waits for one is tried some time in the next
+    /// minutes. All streams must be [seen](Self::see) again.
+    pub(super) fn secrets_may_have_changed(&mut self, now: Instant) {
+        let (spread, random) = (self.pace.delays.spread, &self.random);
+        for (key, followed) in &mut self.streams {
+            let soon = now + spread.mul_f64(fraction(random, key));
+            for attempt in followed.attempts.values_mut() {
+                if attempt.kind == Kind::Unauthorized {
+                    attempt.not_before = attempt.not_before.min(soon);
+                }
+            }
+        }
+    }
+
     /// Between 0 and 1; the same for all sources of a stream, so that what failed together is tried together.
     fn fraction(&self, key: &StreamKey) -> f64 {
-        const STEPS: u32 = 1 << 16;
-        let step = u32::try_from(self.random.hash_one(key) % u64::from(STEPS)).unwrap_or_default();
-        f64::from(step) / f64::from(STEPS)
+        fraction(&self.random, key)
     }
+}
+
+fn fraction(random: &RandomState, key: &StreamKey) -> f64 {
+    const STEPS: u32 = 1 << 16;
+    let step = u32::try_from(random.hash_one(key) % u64::from(STEPS)).unwrap_or_default();
+    f64::from(step) / f64::from(STEPS)
 }
 
 /// The version of a stream that was read.

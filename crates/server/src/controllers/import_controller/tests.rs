@@ -356,22 +356,109 @@ async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
     ending["status"]["phase"] = json!("Terminating");
     namespaces.replace(ending, found.revision).await.unwrap().unwrap();
     namespaces.ready().await.unwrap();
-    let mut controller = ImportController {
-        queue: Queue::new(Pace {
-            quiet_period: Duration::ZERO,
-            delays: at_once(),
-            schedule: None,
-        }),
-        workers: JoinSet::new(),
-        hosts: HashMap::new(),
-        shared: Arc::clone(&place.shared),
-    };
+    let mut controller = ImportController::new(Arc::clone(&place.shared), at_once());
     let _events = controller.list().await.unwrap();
-    let key = controller.queue.start(Instant::now()).unwrap();
+    let key = controller.queue.start(Instant::now(), |_| true).unwrap();
     controller.import(key);
     assert!(controller.workers.is_empty());
     assert_eq!(controller.queue.next_due(), None);
     assert_eq!(registry.request_lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_stream_whose_namespace_is_not_known_yet_is_imported_when_it_is() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let _controller = place.control(never_again());
+    let mut spec = tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]);
+    spec["tags"][0]["generation"] = json!(1);
+    let stream = json!({"metadata": {"name": "s", "namespace": "late", "generation": 1}, "spec": spec});
+    let context = &place.server.context;
+    place.server.store(&context.streams, stream).await;
+    place.settle(&registry.host(), "other").await;
+    assert_eq!(
+        tries(&registry, "/team/app/"),
+        0,
+        "it is not known whether the namespace is to stay"
+    );
+    let namespace = json!({"metadata": {"name": "late"}, "status": {"phase": "Active"}});
+    place.server.store(&context.namespaces, namespace).await;
+    let begun = Instant::now();
+    loop {
+        let found = context.streams.get("late", "s").await.unwrap().unwrap();
+        if !item(&found.object, "t").is_null() {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", found.object);
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_written_while_streams_are_looked_at_is_heard_of() {
+    let place = Place::new(Duration::ZERO).await;
+    let context = &place.server.context;
+    // Looking at so many is interrupted so often.
+    const INTERRUPTIONS: usize = 4;
+    for number in 0..INTERRUPTIONS * BATCH {
+        let stream = json!({"metadata": {"name": format!("s{number}"), "namespace": "n"}, "spec": {}});
+        place.server.store(&context.streams, stream).await;
+    }
+    context.streams.ready().await.unwrap();
+    let mut controller = ImportController::new(Arc::clone(&place.shared), never_again());
+    let mut written = 0;
+    let mut heard = {
+        let mut list = std::pin::pin!(controller.list());
+        loop {
+            if let std::task::Poll::Ready(events) = futures::poll!(&mut list) {
+                break events.unwrap();
+            }
+            let secret = json!({"metadata": {"name": format!("s{written}"), "namespace": "n"}});
+            place.server.store(&context.secrets, secret).await;
+            written += 1;
+        }
+    };
+    context.secrets.ready().await.unwrap();
+    let last = format!("s{}", written - 1);
+    let mut seen = 0;
+    while let Some(Heard::Of(Event::Secret(WatchEvent::Added(secret)))) =
+        tokio::time::timeout(PATIENCE, heard.next()).await.unwrap()
+    {
+        seen += 1;
+        if text(&secret.into_value().unwrap(), "name") == last {
+            break;
+        }
+    }
+    assert!(seen >= INTERRUPTIONS, "{seen} of {written}");
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_a_busy_host_are_not_looked_at_before_it_has_a_place() {
+    let silent = TestRegistry::start(content());
+    silent.add_fault(Fault::on("*", FaultKind::Hang));
+    let place = Place::new(Duration::ZERO).await;
+    let from = format!("{}/team/app:1.0.0", silent.host());
+    for number in 0..2 * WORKERS {
+        place.create(&format!("s{number}"), tags(&[("t", &from)])).await;
+    }
+    place.server.context.namespaces.ready().await.unwrap();
+    let mut controller = ImportController::new(Arc::clone(&place.shared), never_again());
+    let _events = controller.list().await.unwrap();
+    let start = |controller: &mut ImportController| {
+        let places = &controller.places;
+        let started = controller
+            .queue
+            .start(Instant::now(), |host| places.has_place(host));
+        started.inspect(|key| controller.import(key.clone()))
+    };
+    while start(&mut controller).is_some() {}
+    assert_eq!(controller.workers.len(), places::OF_A_HOST);
+    assert_eq!(controller.queue.next_due(), None, "time alone changes nothing");
+    // One place, one stream.
+    controller.places.give_back(&BTreeSet::from([silent.host()]));
+    assert!(start(&mut controller).is_some());
+    assert_eq!(start(&mut controller), None);
+    assert_eq!(controller.workers.len(), places::OF_A_HOST + 1);
 }
 
 #[tokio::test]

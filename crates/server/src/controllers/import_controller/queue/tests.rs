@@ -27,6 +27,11 @@ fn key() -> StreamKey {
     StreamKey::of(&stream(1, &[]))
 }
 
+/// All hosts have a place.
+fn anywhere(_: &str) -> bool {
+    true
+}
+
 /// How a registry answers.
 #[derive(Clone, Copy)]
 enum Answer {
@@ -87,8 +92,8 @@ fn import(stream: &ImageStream, sources: &BTreeSet<Source>, answer: Answer) -> I
 /// Lets time pass until the queue's next stream is due, at most until `end`. When, and which sources of it.
 fn next(queue: &mut Queue, stream: &ImageStream, end: Instant) -> Option<(Instant, BTreeSet<Source>)> {
     let due = queue.next_due().filter(|due| *due < end)?;
-    assert_eq!(queue.start(due), Some(key()));
-    assert_eq!(queue.start(due), None, "a stream is in the queue once");
+    assert_eq!(queue.start(due, anywhere), Some(key()));
+    assert_eq!(queue.start(due, anywhere), None, "a stream is in the queue once");
     let chosen = queue.choose(&key(), &Wants::of(stream), due);
     Some((due, chosen))
 }
@@ -119,7 +124,7 @@ async fn a_stream_is_imported_once_it_was_left_alone_for_a_quiet_period() {
     let begun = Instant::now();
     let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);
     queue.see(&key(), &stream(2, &["a", "b"]), News::Written, begun + 3 * SECOND);
-    assert_eq!(queue.start(begun + 7 * SECOND), None);
+    assert_eq!(queue.start(begun + 7 * SECOND, anywhere), None);
     let (due, sources) = next(&mut queue, &stream(2, &["a", "b"]), begun + HOUR).unwrap();
     assert_eq!(due, begun + 8 * SECOND);
     assert_eq!(sources.len(), 2);
@@ -146,10 +151,10 @@ async fn a_stream_that_is_written_all_the_time_is_imported_after_a_minute() {
     let mut queue = Queue::new(pace());
     for second in 0..60 {
         let now = begun + second * SECOND;
-        assert_eq!(queue.start(now), None);
+        assert_eq!(queue.start(now, anywhere), None);
         queue.see(&key(), &stream(u64::from(second) + 1, &["a"]), News::Written, now);
     }
-    assert_eq!(queue.start(begun + 60 * SECOND), Some(key()));
+    assert_eq!(queue.start(begun + 60 * SECOND, anywhere), Some(key()));
 }
 
 #[tokio::test]
@@ -271,7 +276,7 @@ async fn a_stream_is_never_imported_twice_at_once_and_what_changed_meanwhile_is_
     let second = stream(2, &["b"]);
     queue.see(&key(), &second, News::Written, now + SECOND);
     queue.see(&key(), &second, News::Listed, now + SECOND);
-    assert_eq!(queue.start(now + HOUR), None);
+    assert_eq!(queue.start(now + HOUR, anywhere), None);
     assert!(!queue.is_current(&key(), &second));
     let import = import(&first, &sources, Answer::Success);
     queue.ended(&key(), Some(&Ok(import)), |_| None, now + 2 * SECOND);
@@ -331,5 +336,103 @@ async fn a_scheduled_tag_that_failed_is_left_to_the_schedule_if_there_is_one() {
         let tries = follow(&mut queue, &mut stream, NOT_FOUND, begun + 24 * HOUR);
         assert!((least..=least * 2 - 1).contains(&tries), "{tries}");
         assert_eq!(queue.streams.is_empty(), schedule.is_some());
+    }
+}
+
+fn named(name: &str) -> StreamKey {
+    StreamKey {
+        name: name.into(),
+        ..key()
+    }
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_a_host_cost_nothing_and_go_in_turn_when_it_has_a_place() {
+    let begun = Instant::now();
+    let mut queue = Queue::new(pace());
+    for (number, name) in (0..).zip(["a", "b", "c"]) {
+        queue.see(
+            &named(name),
+            &stream(1, &["t"]),
+            News::Written,
+            begun + number * SECOND,
+        );
+    }
+    let now = begun + HOUR;
+    let busy = || Obstacle::BusyHost("r.test".into());
+    let other = |host: &str| host != "r.test";
+    for name in ["a", "b", "c"] {
+        assert_eq!(queue.start(now, other), Some(named(name)));
+        queue.park(&named(name), busy());
+    }
+    assert_eq!((queue.next_due(), queue.start(now, other)), (None, None));
+    assert_eq!(queue.start(now, anywhere), Some(named("a")));
+    queue.park(&named("a"), busy());
+    assert_eq!(queue.start(now, anywhere), Some(named("a")), "it keeps its turn");
+
+    // One that became due before is first even if it does not have to wait; one that became due later is not.
+    queue.see(&named("d"), &stream(1, &["t"]), News::Written, begun);
+    queue.see(
+        &named("e"),
+        &stream(1, &["t"]),
+        News::Written,
+        begun + 60 * SECOND,
+    );
+    for name in ["d", "b", "c", "e"] {
+        assert_eq!(queue.start(now, anywhere), Some(named(name)));
+    }
+    assert_eq!(queue.start(now, anywhere), None);
+    assert!(queue.parked.is_empty());
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_a_namespace_are_due_when_it_is_known() {
+    let begun = Instant::now();
+    let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);
+    let (now, _) = next(&mut queue, &stream(1, &["a"]), begun + HOUR).unwrap();
+    queue.park(&key(), Obstacle::UnknownNamespace("n".into()));
+    queue.namespace_is_known("other");
+    assert_eq!(
+        (queue.next_due(), queue.start(now + HOUR, anywhere)),
+        (None, None)
+    );
+    queue.namespace_is_known("n");
+    assert_eq!(queue.start(now, anywhere), Some(key()));
+}
+
+#[tokio::test]
+async fn whoever_writes_or_deletes_a_stream_that_waits_for_a_host_ends_the_wait() {
+    let begun = Instant::now();
+    let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);
+    for is_written in [true, false] {
+        next(&mut queue, &stream(1, &["a"]), begun + HOUR).unwrap();
+        queue.park(&key(), Obstacle::BusyHost("r.test".into()));
+        if is_written {
+            queue.see(&key(), &stream(2, &["a"]), News::Written, begun + 10 * SECOND);
+            assert_eq!(queue.next_due(), Some(begun + 15 * SECOND));
+        } else {
+            queue.forget(&key());
+        }
+        assert!(queue.parked.is_empty());
+    }
+    assert!(queue.streams.is_empty() && queue.due.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_refused_is_tried_within_minutes_when_a_secret_may_have_been_missed() {
+    let begun = Instant::now();
+    for (answer, is_sooner) in [
+        (Answer::Failure("Unauthorized", "no entry"), true),
+        (NOT_FOUND, false),
+    ] {
+        let mut stream = stream(1, &["a"]);
+        let mut queue = queue_with(&stream, News::Written, begun);
+        follow(&mut queue, &mut stream, answer, begun + 6 * HOUR);
+        let due = queue.next_due().unwrap();
+        let before = due - 15 * 60 * SECOND;
+        queue.secrets_may_have_changed(before);
+        queue.see(&key(), &stream, News::Listed, before);
+        let waits = queue.next_due().unwrap() - before;
+        assert_eq!(waits <= 10 * 60 * SECOND, is_sooner, "{waits:?}");
     }
 }
