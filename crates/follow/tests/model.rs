@@ -30,6 +30,8 @@ enum Step {
     Pass(u32),
     /// Answers the oldest of what is under way.
     Answer(u8),
+    /// From now on the first host can't be reached, or can be.
+    Down(bool),
 }
 
 fn numbers() -> impl Strategy<Value = Numbers> {
@@ -43,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, 0..3_u8, proptest::option::of(1..3_u8)).prop_map(|(host, repository, tag)| Step::Poke(host, repository, tag)),
         4 => (1..INTERVAL as u32).prop_map(Step::Pass),
         8 => (0..8_u8).prop_map(Step::Answer),
+        2 => prop_oneof![3 => Just(true), 1 => Just(false)].prop_map(Step::Down),
     ]
 }
 
@@ -102,7 +105,10 @@ fn numbers_of(source: &Source<'_>) -> Numbers {
 
 /// What is under way at each host.
 #[derive(Default)]
-struct UnderWay(Vec<(SourceId, Numbers, Doing)>);
+struct UnderWay {
+    what: Vec<(SourceId, Numbers, Doing)>,
+    is_down: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
@@ -125,24 +131,27 @@ impl Doing {
 impl UnderWay {
     fn asking(&self, host: u8) -> u32 {
         let asked = self
-            .0
+            .what
             .iter()
             .filter(|(_, source, doing)| source.0 == host && *doing == Doing::Ask);
         u32::try_from(asked.count()).expect("few")
     }
 
     fn answer(&mut self, scheduler: &mut Scheduler, how: u8, now: Millis) {
-        if self.0.is_empty() {
+        if self.what.is_empty() {
             return;
         }
-        let (source, _, doing) = self.0.remove(0);
+        let (source, numbers, doing) = self.what.remove(0);
         let failures = [
             Failure::NotFound,
             Failure::Unreachable,
             Failure::RateLimited,
             Failure::Other,
         ];
-        let failure = failures.get(usize::from(how)).copied();
+        let failure = match numbers.0 {
+            0 if self.is_down => Some(Failure::Unreachable),
+            _ => failures.get(usize::from(how)).copied(),
+        };
         let feedback = Feedback::default();
         match doing {
             Doing::Fetch => {
@@ -166,7 +175,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_scheduler_follows_what_it_was_told_and_nothing_else(steps in proptest::collection::vec(step(), 1..60)) {
+    fn a_scheduler_follows_what_it_was_told_and_nothing_else(steps in proptest::collection::vec(step(), 1..120)) {
         let mut scheduler = Scheduler::new(Options {
             interval: Duration::from_millis(INTERVAL),
             host: HostBudget { checks_per_minute: 600, checks_in_flight: IN_FLIGHT, fetches_in_flight: 1 },
@@ -199,10 +208,11 @@ proptest! {
                     let poked = scheduler.poke(&host.to_string(), &repository.to_string(),
                         tag.map(|tag| tag.to_string()).as_deref(), now);
                     // Those that are being asked and that nobody follows any more may be among them.
-                    prop_assert!(poked >= wanted && poked <= wanted + under_way.0.len());
+                    prop_assert!(poked >= wanted && poked <= wanted + under_way.what.len());
                 }
                 Step::Pass(span) => now = Millis(now.0 + u64::from(*span)),
                 Step::Answer(how) => under_way.answer(&mut scheduler, *how, now),
+                Step::Down(is_down) => under_way.is_down = *is_down,
             }
             loop {
                 let (source, doing) = match Doing::of(scheduler.poll(now)) {
@@ -216,26 +226,26 @@ proptest! {
                     return Err(TestCaseError::fail("a source that is not there"));
                 };
                 let found = numbers_of(&found);
-                prop_assert!(under_way.0.iter().all(|(other, _, _)| *other != source), "asked twice at once");
+                prop_assert!(under_way.what.iter().all(|(other, _, _)| *other != source), "asked twice at once");
                 let followers: BTreeSet<_> = scheduler.followers(source)
                     .map(|(stream, tag)| (stream.to_owned(), tag.to_owned())).collect();
                 prop_assert!(!followers.is_empty());
                 prop_assert_eq!(followers, model.followers(found));
-                under_way.0.push((source, found, doing));
+                under_way.what.push((source, found, doing));
                 prop_assert!(under_way.asking(found.0) <= IN_FLIGHT);
             }
             let tags: usize = model.0.values().map(BTreeMap::len).sum();
             prop_assert_eq!(scheduler.tags(), tags);
             let sources = model.sources().len();
-            prop_assert!(scheduler.sources() >= sources && scheduler.sources() <= sources + under_way.0.len());
+            prop_assert!(scheduler.sources() >= sources && scheduler.sources() <= sources + under_way.what.len());
         }
         // When all goes well again, everything is asked within two intervals (the longest that was asked for is 2,000 s,
         // and a host may be left alone for up to 15 minutes).
         let mut missing = model.sources();
         let end = Millis(now.0 + 2 * 2_000_000 + 900_000);
         while now < end {
-            while !under_way.0.is_empty() {
-                let (source, found, doing) = under_way.0.remove(0);
+            while !under_way.what.is_empty() {
+                let (source, found, doing) = under_way.what.remove(0);
                 match doing {
                     Doing::Fetch => {
                         scheduler.fetched(source, now, Fetched::Done { changed: false }, 1, &Feedback::default());
@@ -252,7 +262,7 @@ proptest! {
                     let Some(found) = scheduler.source(source) else {
                         return Err(TestCaseError::fail("a source that is not there"));
                     };
-                    under_way.0.push((source, numbers_of(&found), doing));
+                    under_way.what.push((source, numbers_of(&found), doing));
                 }
                 Err(until) => now = until.unwrap_or(end),
             }
