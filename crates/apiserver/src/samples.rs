@@ -46,7 +46,7 @@ static WIDGET: Object = Object::new(
     ],
 );
 
-static WIDGET_KIND: Kind = Kind {
+pub(crate) static WIDGET_KIND: Kind = Kind {
     group: "example.com",
     version: "v1",
     kind: "Widget",

@@ -375,6 +375,31 @@ impl Objects {
         Ok((items, snapshot.revision))
     }
 
+    /// As [`Objects::all`] of objects that are held in memory, but without those that can't be opened: one of them must
+    /// not keep anybody from the others. They are logged.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn all_that_open(&self, namespace: &str) -> Result<(Vec<Encoded>, u64), Box<Status>> {
+        self.ready().await?;
+        let snapshot = self.cache.list(&self.scope(namespace));
+        let mut items = Vec::new();
+        for entry in &snapshot.entries {
+            match self.of_entry(entry, false) {
+                Ok(item) => items.push(item),
+                Err(status) => {
+                    let why = status.message.unwrap_or_default();
+                    tracing::error!(
+                        key = entry.key,
+                        why,
+                        "a stored object can't be opened and is left out"
+                    );
+                }
+            }
+        }
+        Ok((items, snapshot.revision))
+    }
+
     /// The objects that name an object with this uid as an owner.
     ///
     /// # Errors

@@ -81,10 +81,14 @@ impl Encoded {
 
     fn write_rest(&self, out: &mut Vec<u8>) {
         // Only the name and the namespace, which are texts, come before the uid.
-        let is_head = |place: &usize| !self.bytes[START.len()..*place].contains(&b'{');
+        let is_head = |place: &usize| {
+            let head = self.bytes.get(START.len()..*place);
+            head.is_some_and(|head| !head.contains(&b'{'))
+        };
         let place = memchr::memmem::find(&self.bytes, UID)
             .filter(is_head)
-            .unwrap_or(START.len());
+            // What is damaged may be shorter.
+            .unwrap_or(START.len().min(self.bytes.len()));
         let (head, rest) = self.bytes.split_at(place);
         out.extend_from_slice(head.strip_prefix(b"{").unwrap_or_default());
         let _ = write!(out, "\"resourceVersion\":\"{}\"", self.revision);
@@ -148,4 +152,27 @@ pub fn encode(object: &Value) -> Result<Bytes, Box<Status>> {
     }
     out.push(b'}');
     Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn damaged_bytes_of_any_length_are_an_error_and_no_more() {
+        let whole = br#"{"metadata":{"name":"a","uid":"u"},"spec":{}}"#;
+        let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
+        let others = [
+            &br#""uid":"#[..],
+            br#"{"uid":{}}"#,
+            br#"{"uid":"u","metadata":{}}"#,
+        ];
+        for bytes in cut.chain(others.map(<[u8]>::to_vec)) {
+            let encoded = Encoded::new(&samples::WIDGET_KIND, bytes.clone().into(), 1);
+            let shown = String::from_utf8_lossy(&bytes);
+            encoded.write_item(&mut Vec::new());
+            assert!(encoded.to_value().is_err(), "{shown}");
+        }
+    }
 }

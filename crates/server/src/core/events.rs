@@ -123,7 +123,14 @@ async fn forget(events: &Objects, now: Timestamp) -> Result<(), Box<Status>> {
         .all("", &LabelSelector::default(), &FieldSelector::default())
         .await?;
     for encoded in all {
-        let event = encoded.to_value()?;
+        let event = match encoded.to_value() {
+            Ok(event) => event,
+            Err(status) => {
+                let why = status.message.unwrap_or_default();
+                tracing::error!(why, "a stored event can't be read and is not forgotten");
+                continue;
+            }
+        };
         let is_old = last_time(&event).is_none_or(|last| now.duration_since(last) > LIFETIME);
         if is_old {
             let (namespace, name) = (

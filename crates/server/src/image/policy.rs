@@ -46,7 +46,18 @@ async fn groups(sets: &Objects, field: &str) -> Result<Vec<MirrorGroup>, Box<Sta
         .await?;
     let mut groups = Vec::new();
     for set in sets {
-        let set = set.to_value()?;
+        let set = match set.to_value() {
+            Ok(set) => set,
+            Err(status) => {
+                let why = status.message.unwrap_or_default();
+                tracing::error!(
+                    field,
+                    why,
+                    "a stored set of mirrors can't be read and does not count"
+                );
+                continue;
+            }
+        };
         let of_set = set.pointer(field).and_then(Value::as_array);
         groups.extend(of_set.into_iter().flatten().map(group));
     }

@@ -6,8 +6,6 @@ use imagestream_api::types::{EmbeddedSecret, GROUP, ListMeta, Secret, SecretList
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
-use imagestream_apiserver::selectors::field::FieldSelector;
-use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_registry::keychain::Keychain;
 
 use super::stream_write::{complete, typed};
@@ -95,13 +93,17 @@ pub(crate) async fn pull_secrets(
     context: &Context,
     namespace: &str,
 ) -> Result<(Vec<Secret>, u64), Box<Status>> {
-    let (all, revision) = context
-        .secrets
-        .all(namespace, &LabelSelector::default(), &FieldSelector::default())
-        .await?;
+    let (all, revision) = context.secrets.all_that_open(namespace).await?;
     let mut secrets = Vec::new();
     for encoded in all {
-        let secret: Secret = typed(encoded.to_value()?)?;
+        let secret: Secret = match encoded.to_value().and_then(typed) {
+            Ok(secret) => secret,
+            Err(_) => {
+                // Why may tell something of what is in it.
+                tracing::error!(namespace, "a stored secret can't be read and lets nobody in");
+                continue;
+            }
+        };
         let annotations = secret.metadata.annotations.as_ref();
         let excluded = annotations.and_then(|annotations| annotations.get(EXCLUDED));
         if matches!(secret.type_.as_deref(), Some(DOCKERCFG | DOCKERCONFIGJSON))
@@ -173,6 +175,27 @@ mod tests {
         );
         let revision = server.context.store.current_revision().await.unwrap();
         assert_eq!(list["metadata"]["resourceVersion"], revision.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_can_not_be_read_keeps_nobody_from_the_others() {
+        let server = TestServer::start().await;
+        let secrets = &server.context.secrets;
+        server.store(secrets, secret("n", "good", DOCKERCFG, "")).await;
+        for (name, bytes) in [
+            ("short", &b"{"[..]),
+            (
+                "unsealed",
+                br#"{"metadata":{"name":"unsealed","namespace":"n"},"type":7}"#,
+            ),
+        ] {
+            let key = secrets.key("n", name);
+            let write = imagestream_store::Write::Put(key, bytes::Bytes::from_static(bytes));
+            server.context.store.commit(&[], &[write]).await.unwrap();
+        }
+        let (found, _) = pull_secrets(&server.context, "n").await.unwrap();
+        let names = Vec::from_iter(found.iter().map(|secret| secret.metadata.name.as_deref()));
+        assert_eq!(names, [Some("good")]);
     }
 
     #[tokio::test]

@@ -111,6 +111,19 @@ pub(crate) fn typed<T: DeserializeOwned>(object: Value) -> Result<T, Box<Status>
     serde_json::from_value(object).map_err(|error| errors::internal_error(error).into())
 }
 
+/// A stream as it is stored or was told of, for those who look at all of them: one that can't be read is logged and left
+/// out, and keeps nobody from the others.
+pub(crate) fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
+    match object.and_then(typed) {
+        Ok(stream) => Some(stream),
+        Err(status) => {
+            let why = status.message.unwrap_or_default();
+            tracing::error!(why, "a stored stream can't be read and is left alone");
+            None
+        }
+    }
+}
+
 /// The key of a stream of which nothing but the metadata matters.
 pub(crate) fn key_of(object: &Value) -> StreamKey {
     StreamKey {

@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::context::Context;
-use crate::image::stream_write::{key_of, typed};
+use crate::image::stream_write::{key_of, readable};
 
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -122,8 +122,9 @@ impl FollowedTags {
             .await?;
         let mut fresh = State::default();
         for (position, encoded) in found.iter().enumerate() {
-            let stream: ImageStream = typed(encoded.to_value()?)?;
-            fresh.set(StreamKey::of(&stream), self.hashes(&stream));
+            if let Some(stream) = readable(encoded.to_value()) {
+                fresh.set(StreamKey::of(&stream), self.hashes(&stream));
+            }
             if position % BATCH == BATCH - 1 {
                 yield_now().await;
             }
@@ -135,9 +136,10 @@ impl FollowedTags {
     fn hear(&self, event: WatchEvent) -> Result<(), Box<Status>> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let stream: ImageStream = typed(object.into_value()?)?;
-                let hashes = self.hashes(&stream);
-                self.lock().set(StreamKey::of(&stream), hashes);
+                if let Some(stream) = readable(object.into_value()) {
+                    let hashes = self.hashes(&stream);
+                    self.lock().set(StreamKey::of(&stream), hashes);
+                }
             }
             WatchEvent::Deleted(object) => {
                 let object = object.into_value()?;
@@ -182,6 +184,7 @@ impl FollowedTags {
 #[cfg(test)]
 mod tests {
     use imagestream_api::follow_rules::RULES_ANNOTATION;
+    use imagestream_store::Write;
     use serde_json::{Value, json};
 
     use super::*;
@@ -233,6 +236,43 @@ mod tests {
         ] {
             assert_eq!(is_followed(&followed, tag), expected, "{tag}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_can_not_be_read_keeps_nobody_from_the_others() {
+        let server = TestServer::start().await;
+        let streams = &server.context.streams;
+        server
+            .store(streams, stream(&json!([scheduled("a", "q.test/a:1")]), "[]"))
+            .await;
+        let damaged = |name: &str, bytes: &'static [u8]| {
+            Write::Put(streams.key("n", name), bytes::Bytes::from_static(bytes))
+        };
+        let mistyped: &[u8] = br#"{"metadata":{"name":"mistyped","namespace":"n"},"spec":{"tags":7}}"#;
+        for (name, bytes) in [
+            ("short", &b"{"[..]),
+            ("text", b"what is no object at all"),
+            ("torn", br#"{"metadata":{"name":"torn","namespa"#),
+            ("uid", br#""uid":"#),
+            ("mistyped", mistyped),
+        ] {
+            server
+                .context
+                .store
+                .commit(&[], &[damaged(name, bytes)])
+                .await
+                .unwrap();
+        }
+        let (followed, mut events) = FollowedTags::open(&server.context).await.unwrap();
+        assert!(is_followed(&followed, "q.test/a:1"));
+        server
+            .context
+            .store
+            .commit(&[], &[damaged("later", mistyped)])
+            .await
+            .unwrap();
+        followed.hear(events.next().await.unwrap()).unwrap();
+        assert!(is_followed(&followed, "q.test/a:1"));
     }
 
     #[tokio::test]

@@ -3,12 +3,15 @@
 //!
 //! A tag has one key, however often it is pushed, and only tags that streams follow have any: so many there are at most.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use imagestream_api::reference::ImageReference;
-use imagestream_store::{KeyValue, Store, StoreError, WatchItem, Write};
+use imagestream_store::{KeyValue, Precondition, Store, StoreError, WatchItem, Write};
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
 
 /// What all keys begin with.
 const PREFIX: &str = "/imagestream/notifications/";
@@ -16,6 +19,8 @@ const PREFIX: &str = "/imagestream/notifications/";
 const BATCH: usize = 100;
 /// Keys that are read at once.
 const PAGE: usize = 500;
+/// Time after which what could not be handed over is handed over again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// The key of a tag, of the same length for all.
 fn key(image: &str) -> String {
@@ -28,21 +33,17 @@ fn key(image: &str) -> String {
     key
 }
 
-/// Notes that these tags, with everything that defaults add, were pushed. Nothing is written for those that are noted.
+/// Notes that these tags, with everything that defaults add, were pushed.
+///
+/// A key that is there is written again: whoever is about to delete it sees that something was pushed meanwhile.
 ///
 /// # Errors
 /// Those of the store.
 pub(super) async fn add(store: &Arc<dyn Store>, tags: &[ImageReference]) -> Result<(), StoreError> {
-    let mut writes = Vec::new();
-    for tag in tags {
-        let image = tag.exact();
-        let key = key(&image);
-        if store.get(&key, None).await?.is_none() {
-            writes.push(Write::Put(key, Bytes::from(image)));
-        }
-    }
+    let put = |image: String| Write::Put(key(&image), Bytes::from(image));
+    let images: BTreeSet<String> = tags.iter().map(ImageReference::exact).collect();
+    let writes: Vec<Write> = images.into_iter().map(put).collect();
     for batch in writes.chunks(BATCH) {
-        // If somebody else notes the same, both may write it.
         store.commit(&[], batch).await?;
     }
     Ok(())
@@ -50,63 +51,101 @@ pub(super) async fn add(store: &Arc<dyn Store>, tags: &[ImageReference]) -> Resu
 
 /// Hands every tag that was pushed to `poke`, with everything that defaults add, for as long as it is polled.
 ///
-/// A key is deleted before: what is pushed after that has a new one.
+/// `poke` says whether the tag was taken. Only then its key is deleted; until then it is handed over again every
+/// [`RETRY`]. A tag may be handed over more often than it was pushed.
 ///
 /// # Errors
 /// Those of the store.
 pub(crate) async fn follow(
     store: &Arc<dyn Store>,
-    poke: impl Fn(&ImageReference) + Send + Sync,
+    poke: impl Fn(&ImageReference) -> bool + Send + Sync,
 ) -> Result<(), StoreError> {
     loop {
-        let revision = take_all(store, &poke).await?;
+        let (revision, mut is_done) = take_all(store, &poke).await?;
         let mut watch = store.watch(PREFIX, revision);
+        let again = sleep(RETRY);
+        tokio::pin!(again);
         loop {
-            match watch.next().await {
-                Some(Ok(WatchItem::Commit { changes, .. })) => {
-                    let new = changes.into_iter().filter_map(|change| change.current);
-                    take(store, &new.collect::<Vec<_>>(), &poke).await?;
+            tokio::select! {
+                // What is left does not have to wait until nothing is pushed any more.
+                biased;
+                () = &mut again, if !is_done => break,
+                item = watch.next() => match item {
+                    Some(Ok(WatchItem::Commit { changes, .. })) => {
+                        let new = changes.into_iter().filter_map(|change| change.current);
+                        let new = Vec::from_iter(new);
+                        if !take(store, &new, &poke).await? && is_done {
+                            is_done = false;
+                            again.as_mut().reset(Instant::now() + RETRY);
+                        }
+                    }
+                    Some(Ok(WatchItem::Progress(_))) => {}
+                    // What happened in between is in the store.
+                    None | Some(Err(StoreError::Compacted)) => break,
+                    Some(Err(error)) => return Err(error),
                 }
-                Some(Ok(WatchItem::Progress(_))) => {}
-                // What happened in between is in the store.
-                None | Some(Err(StoreError::Compacted)) => break,
-                Some(Err(error)) => return Err(error),
             }
         }
     }
 }
 
-/// Takes everything that is there; the revision that was seen.
+/// Takes what is there; the revision that was seen, and whether all was taken. Stops at the first page of which something
+/// was not: the others would have no more luck.
 async fn take_all(
     store: &Arc<dyn Store>,
-    poke: &(impl Fn(&ImageReference) + Send + Sync),
-) -> Result<u64, StoreError> {
+    poke: &(impl Fn(&ImageReference) -> bool + Send + Sync),
+) -> Result<(u64, bool), StoreError> {
     loop {
         let page = store.list(PREFIX, None, PAGE, None).await?;
         if page.items.is_empty() {
-            return Ok(page.revision);
+            return Ok((page.revision, true));
         }
-        take(store, &page.items, poke).await?;
+        if !take(store, &page.items, poke).await? {
+            return Ok((page.revision, false));
+        }
     }
 }
 
+/// Hands over these tags and deletes the keys of those that were taken. Whether all were.
 async fn take(
     store: &Arc<dyn Store>,
     keys: &[KeyValue],
-    poke: &(impl Fn(&ImageReference) + Send + Sync),
-) -> Result<(), StoreError> {
-    for batch in keys.chunks(BATCH) {
-        let deletions: Vec<Write> = batch
+    poke: &(impl Fn(&ImageReference) -> bool + Send + Sync),
+) -> Result<bool, StoreError> {
+    let is_taken = |found: &&KeyValue| {
+        let image = std::str::from_utf8(&found.value).ok();
+        match image.and_then(|image| ImageReference::parse(image).ok()) {
+            Some(tag) => poke(&tag),
+            None => {
+                tracing::warn!(key = found.key, "what was noted of a push can't be read");
+                true
+            }
+        }
+    };
+    let taken: Vec<&KeyValue> = keys.iter().filter(is_taken).collect();
+    for batch in taken.chunks(BATCH) {
+        delete(store, batch).await?;
+    }
+    Ok(taken.len() == keys.len())
+}
+
+/// Deletes keys, but those that were written again.
+async fn delete(store: &Arc<dyn Store>, keys: &[&KeyValue]) -> Result<(), StoreError> {
+    let mut keys = keys.to_vec();
+    while !keys.is_empty() {
+        let unchanged: Vec<Precondition> = keys
+            .iter()
+            .map(|found| Precondition::ModRevision(found.key.clone(), found.mod_revision))
+            .collect();
+        let deletions: Vec<Write> = keys
             .iter()
             .map(|found| Write::Delete(found.key.clone()))
             .collect();
-        store.commit(&[], &deletions).await?;
-        for found in batch {
-            let image = std::str::from_utf8(&found.value).ok();
-            match image.and_then(|image| ImageReference::parse(image).ok()) {
-                Some(tag) => poke(&tag),
-                None => tracing::warn!(key = found.key, "what was noted of a push can't be read"),
-            }
+        match store.commit(&unchanged, &deletions).await {
+            Ok(_) => break,
+            // The watch tells of what was pushed meanwhile.
+            Err(StoreError::Conflict { key, .. }) => keys.retain(|found| found.key != key),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -114,7 +153,7 @@ async fn take(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
     use tokio::sync::mpsc;
@@ -151,27 +190,20 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
         add(&store, &[tag("nginx"), tag("q.test/a:1")]).await.unwrap();
-        let revision = store.current_revision().await.unwrap();
         for _ in 0..3 {
-            add(&store, &[tag("docker.io/library/nginx:latest")])
-                .await
-                .unwrap();
+            let twice = tag("docker.io/library/nginx:latest");
+            add(&store, &[twice.clone(), twice]).await.unwrap();
         }
         assert_eq!(
             noted(&store).await,
             ["docker.io/library/nginx:latest", "q.test/a:1"]
-        );
-        assert_eq!(
-            store.current_revision().await.unwrap(),
-            revision,
-            "nothing is written"
         );
         let keys = store.list(PREFIX, None, 0, None).await.unwrap().items;
         assert!(keys.iter().all(|found| found.key.len() == PREFIX.len() + 64));
     }
 
     #[tokio::test]
-    async fn what_was_noted_before_and_after_is_told_once_and_taken_away() {
+    async fn what_was_noted_before_and_after_is_told_and_taken_away() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
         let many: Vec<ImageReference> = (0..250)
@@ -188,7 +220,7 @@ pub(super) mod tests {
         let (told, mut hears) = mpsc::unbounded_channel();
         let followed = Arc::clone(&store);
         let task = tokio::spawn(async move {
-            follow(&followed, |tag| told.send(tag.exact()).unwrap())
+            follow(&followed, |tag| told.send(tag.exact()).is_ok())
                 .await
                 .unwrap();
         });
@@ -209,7 +241,59 @@ pub(super) mod tests {
             add(&store, &[tag("q.test/b:1")]).await.unwrap();
             assert_eq!(next().await, "q.test/b:1");
         }
-        assert!(noted(&store).await.is_empty());
+        until_none_is_noted(&store).await;
         task.abort();
+    }
+
+    async fn until_none_is_noted(store: &Arc<dyn Store>) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while !noted(store).await.is_empty() {
+            assert!(Instant::now() < patience, "{:?}", noted(store).await);
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_stays_noted_and_is_told_until_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        add(&store, &[tag("q.test/a:before")]).await.unwrap();
+        let (told, mut hears) = mpsc::unbounded_channel();
+        let (followed, is_up) = (Arc::clone(&store), Arc::new(AtomicBool::new(false)));
+        let is_taken = Arc::clone(&is_up);
+        let task = tokio::spawn(async move {
+            let poke = |tag: &ImageReference| {
+                told.send(tag.exact()).unwrap();
+                is_taken.load(Ordering::SeqCst)
+            };
+            follow(&followed, poke).await.unwrap();
+        });
+        let mut hear = async |wanted: &str, times| {
+            let mut heard = 0;
+            while heard < times {
+                let next = timeout(Duration::from_secs(60), hears.recv()).await.unwrap();
+                heard += usize::from(next.unwrap() == wanted);
+            }
+        };
+        hear("q.test/a:before", 2).await;
+        add(&store, &[tag("q.test/a:after")]).await.unwrap();
+        hear("q.test/a:after", 3).await;
+        assert_eq!(noted(&store).await, ["q.test/a:after", "q.test/a:before"]);
+        is_up.store(true, Ordering::SeqCst);
+        until_none_is_noted(&store).await;
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_while_it_is_being_taken_stays_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        add(&store, &[tag("q.test/a:1"), tag("q.test/a:2"), tag("q.test/a:3")])
+            .await
+            .unwrap();
+        let keys = store.list(PREFIX, None, 0, None).await.unwrap().items;
+        add(&store, &[tag("q.test/a:2")]).await.unwrap();
+        assert!(take(&store, &keys, &|_| true).await.unwrap());
+        assert_eq!(noted(&store).await, ["q.test/a:2"]);
     }
 }

@@ -58,7 +58,14 @@ impl PolicySync {
                 .all("", &LabelSelector::default(), &FieldSelector::default())
                 .await?;
             for item in items {
-                let object = item.to_value()?;
+                let object = match item.to_value() {
+                    Ok(object) => object,
+                    Err(status) => {
+                        let why = status.message.unwrap_or_default();
+                        tracing::error!(why, "a stored role or binding can't be read and grants nothing");
+                        continue;
+                    }
+                };
                 self.apply(*kind, text(&object, "namespace"), text(&object, "name"));
             }
         }

@@ -27,7 +27,6 @@ use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use serde_json::Value;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -41,7 +40,7 @@ use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
-use crate::image::stream_write::typed;
+use crate::image::stream_write::readable;
 
 /// Most streams that are imported at once.
 const WORKERS: usize = 50;
@@ -337,17 +336,6 @@ impl ImportController {
                 );
                 Namespace::Unknown
             }
-        }
-    }
-}
-
-/// A stream that was read. One that can't be read must not keep others from being imported.
-fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
-    match object.and_then(typed) {
-        Ok(stream) => Some(stream),
-        Err(status) => {
-            tracing::error!(message = status.message, "a stored stream can't be read");
-            None
         }
     }
 }

@@ -6,7 +6,7 @@ use imagestream_testkit::content::Content;
 use imagestream_testkit::fault::{Fault, FaultKind};
 use imagestream_testkit::rate_limit::RateLimit;
 use imagestream_testkit::registry::TestRegistry;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::ImportMetrics;

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
-use imagestream_api::types::ImageStream;
 use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::options::ListOptions;
@@ -28,12 +27,11 @@ use self::apply::{Followed, apply_rules};
 use self::schedule::{Due, Pace, Schedule, Seen};
 use super::Shared;
 use super::heard::{BATCH, PAUSE};
-use crate::image::stream_write::{key_of, typed};
+use crate::image::stream_write::{key_of, readable};
 
 /// Most streams whose rules are followed at once.
 const WORKERS: usize = 50;
-/// Most repositories that wait for the controller to hear that something was pushed to them; the others have to wait
-/// until they are due.
+/// Most repositories that wait for the controller to hear that something was pushed to them; others wait in the store.
 const MAX_POKES: usize = 10_000;
 
 /// Repositories that something was pushed to.
@@ -44,13 +42,17 @@ pub(crate) struct Pokes {
 }
 
 impl Pokes {
-    /// Something was pushed to the repository of this tag: rules that name it are followed soon.
-    pub(crate) fn poke(&self, tag: &ImageReference) {
+    /// Something was pushed to the repository of this tag: rules that name it are followed soon. Whether that was heard;
+    /// if not, too many wait, and it has to be told again.
+    pub(crate) fn poke(&self, tag: &ImageReference) -> bool {
+        let repository = schedule::repository(tag);
         let mut repositories = self.lock();
-        if repositories.len() < MAX_POKES {
-            repositories.insert(schedule::repository(tag));
-            self.wake.notify_one();
+        if repositories.len() >= MAX_POKES && !repositories.contains(&repository) {
+            return false;
         }
+        repositories.insert(repository);
+        self.wake.notify_one();
+        true
     }
 
     /// Waits for some.
@@ -62,6 +64,11 @@ impl Pokes {
             }
             self.wake.notified().await;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -116,13 +123,10 @@ impl Rules {
             .await?;
         let mut are_there = BTreeSet::new();
         for (position, encoded) in found.iter().enumerate() {
-            match encoded.to_value().and_then(typed::<ImageStream>) {
-                Ok(stream) => {
-                    let key = StreamKey::of(&stream);
-                    self.schedule.see(&key, &stream, Seen::Listed, Instant::now());
-                    are_there.insert(key);
-                }
-                Err(status) => tracing::error!(message = status.message, "a stored stream can't be read"),
+            if let Some(stream) = readable(encoded.to_value()) {
+                let key = StreamKey::of(&stream);
+                self.schedule.see(&key, &stream, Seen::Listed, Instant::now());
+                are_there.insert(key);
             }
             if position % BATCH == BATCH - 1 {
                 yield_now().await;
@@ -145,12 +149,9 @@ impl Rules {
             tokio::select! {
                 event = events.next() => match event {
                     Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                        match object.into_value().and_then(typed::<ImageStream>) {
-                            Ok(stream) => {
-                                let key = StreamKey::of(&stream);
-                                self.schedule.see(&key, &stream, Seen::Changed, Instant::now());
-                            }
-                            Err(status) => tracing::error!(message = status.message, "a stream can't be read"),
+                        if let Some(stream) = readable(object.into_value()) {
+                            let key = StreamKey::of(&stream);
+                            self.schedule.see(&key, &stream, Seen::Changed, Instant::now());
                         }
                     }
                     Some(WatchEvent::Deleted(object)) => {
@@ -208,5 +209,21 @@ async fn wait_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pushes_that_are_too_many_have_to_be_told_again() {
+        let pokes = Pokes::default();
+        let tag = |number: usize| ImageReference::parse(&format!("q.test/a{number}:1")).unwrap();
+        assert!((0..MAX_POKES).all(|number| pokes.poke(&tag(number))));
+        assert!(!pokes.poke(&tag(MAX_POKES)));
+        assert!(pokes.poke(&tag(0)), "it waits already");
+        assert_eq!(pokes.take().await.len(), MAX_POKES);
+        assert!(pokes.poke(&tag(MAX_POKES)));
     }
 }

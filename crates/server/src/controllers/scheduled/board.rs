@@ -22,7 +22,7 @@ use super::look::{Looked, Outcome, Work};
 use super::metrics::FollowMetrics;
 use super::settled::{Manifest, Settled};
 
-/// Pokes that wait to be heard. More say no more than that a look is due anyway.
+/// Pokes that wait to be heard. Others wait in the store.
 const POKES: usize = 1_024;
 /// Sources that may be remembered beside those that are followed.
 const SPARE: usize = 4_096;
@@ -186,23 +186,18 @@ impl Board {
         (Place { board, state }, poked)
     }
 
-    /// Something was pushed to a tag: `name` is a reference in any form. Whoever follows it looks at it soon. Whether
-    /// anybody can: otherwise the server that runs the controllers finds out by itself, later.
+    /// Something was pushed to a tag: `name` is a reference in any form. Whoever follows it looks at it soon. Whether that
+    /// was heard; if not, the controller is not running or too many wait, and it has to be told again.
     pub(crate) fn poke(&self, name: &str) -> bool {
         let reference = imagestream_import::check::reference(name);
         let Some(name) = reference.and_then(|reference| Name::of(&reference)) else {
-            return false;
+            // Nobody can follow it.
+            return true;
         };
         let running = self.running();
-        // When too many wait, those look at it that are due.
         running
             .as_ref()
             .is_some_and(|running| running.pokes.try_send(name).is_ok())
-    }
-
-    /// Whether pokes are taken.
-    pub(crate) fn is_running(&self) -> bool {
-        self.running().is_some()
     }
 
     /// What is known, if this server runs the controllers.

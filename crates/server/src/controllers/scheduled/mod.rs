@@ -32,7 +32,6 @@ use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_apiserver::storage::failed;
 use imagestream_follow::{HostBudget, Options, SourceId};
 use imagestream_registry::sources::{PullBy, RegistryRules};
-use serde_json::Value;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -49,7 +48,7 @@ use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
 use crate::context::Context;
 use crate::image::policy;
-use crate::image::stream_write::{key_of, typed};
+use crate::image::stream_write::{key_of, readable};
 
 /// Most looks at once: more than many hosts need that don't answer.
 const AT_ONCE: usize = 2_048;
@@ -361,18 +360,6 @@ fn host(reference: &ImageReference, rules: &RegistryRules) -> String {
         .unwrap_or(reference)
         .contacted_host()
         .to_owned()
-}
-
-/// A stream that was read. One that can't be is left as it is, and must not keep others from being followed.
-fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
-    match object.and_then(typed) {
-        Ok(stream) => Some(stream),
-        Err(status) => {
-            let why = status.message.unwrap_or_default();
-            tracing::error!(%why, "a stored stream can't be read, and is not followed");
-            None
-        }
-    }
 }
 
 async fn wait_until(moment: Option<Instant>) {
