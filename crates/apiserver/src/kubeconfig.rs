@@ -32,7 +32,12 @@ pub fn render(name: &str, server: &str, ca_certificate: &str, user: &Identity) -
         "current-context": name,
         "clusters": [{
             "name": name,
-            "cluster": {"server": server, "certificate-authority-data": STANDARD.encode(ca_certificate)},
+            "cluster": {
+                "server": server,
+                "certificate-authority-data": STANDARD.encode(ca_certificate),
+                // To compress costs more than to send within one host.
+                "disable-compression": true,
+            },
         }],
         "users": [{
             "name": name,

@@ -16,6 +16,7 @@ mod audit;
 mod authentication;
 mod authorization;
 mod body;
+mod compress;
 mod connection;
 mod deadline;
 mod exchange;

@@ -24,6 +24,7 @@ use super::audit::AuditLog;
 use super::authentication::{Authentication, ShownCertificate};
 use super::authorization::{self, Refused};
 use super::body::{self, TrackedBody};
+use super::compress::compressed;
 use super::deadline::{self, Pace};
 use super::exchange::{Exchange, Received, Records};
 use super::health::{self, HealthCheck, HealthChecks};
@@ -247,6 +248,11 @@ impl ApiService {
             let ending = self.shutdown.begun_owned();
             return response.map(|body| TrackedBody::until(ending, body, exchange, place));
         }
+        let response = if is_watch {
+            response
+        } else {
+            compressed(&head, response)
+        };
         response.map(|body| TrackedBody::whole(body, exchange))
     }
 
