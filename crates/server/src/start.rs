@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::controllers::scheduled::{Board, FollowMetrics, StatusEndpoint};
-use crate::controllers::{self, Controller, Election, ImportMetrics, Shared};
+use crate::controllers::{self, Controllers, Election, ImportMetrics, Shared};
 use crate::core::seal::SealError;
 use crate::data_dir::DataDir;
 use crate::image;
@@ -122,7 +122,7 @@ pub struct Server {
     tls: Arc<rustls::ServerConfig>,
     service: Arc<ApiService>,
     tasks: Vec<futures::future::BoxFuture<'static, ()>>,
-    controllers: Option<(Election, Vec<Controller>, IntGauge)>,
+    controllers: Option<(Election, Controllers, IntGauge)>,
     opened: Opened,
     data: DataDir,
 }
@@ -208,7 +208,7 @@ fn controllers(
     context: &Arc<Context>,
     service: &ApiService,
     board: &Arc<Board>,
-) -> Result<Option<(Election, Vec<Controller>, IntGauge)>, StartError> {
+) -> Result<Option<(Election, Controllers, IntGauge)>, StartError> {
     if !settings.controllers.enabled {
         return Ok(None);
     }

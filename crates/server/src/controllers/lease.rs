@@ -273,4 +273,4 @@ fn read(found: &KeyValue) -> Option<Record> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

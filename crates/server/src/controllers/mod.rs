@@ -2,7 +2,7 @@
 //!
 //! A controller is an `async fn run(shared, ...)` in a file of its own and a line in [`controllers`]. It runs while this
 //! server leads: it begins with nothing in memory, reads from the store what there is to do, and its future is dropped
-//! when another server may take over. One that fails or panics is started again, after a pause that grows.
+//! when another server may take over, which it may not before all [that it began](Shared::acting) has ended. One that fails or panics is started again, after a pause that grows.
 
 mod heard;
 mod import_controller;
@@ -17,13 +17,14 @@ mod supervisor;
 use std::sync::Arc;
 
 use imagestream_apiserver::pki;
+use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::settings::{ControllerSettings, Storage};
 
 pub(crate) use importer::{Importer, Origin};
 pub(crate) use metrics::{ImportMetrics, leads};
-pub(crate) use supervisor::{Controller, Election, supervise};
+pub(crate) use supervisor::{Controller, Controllers, Election, supervise};
 
 /// What all controllers share.
 pub(crate) struct Shared {
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<scheduled::Board>,
     /// Repositories whose rules are to be followed soon.
     pub(crate) rule_pokes: rules::Pokes,
+    /// The tasks that controllers begin and that may write something.
+    pub(crate) acting: TaskTracker,
 }
 
 impl Shared {
@@ -57,18 +60,23 @@ impl Shared {
             importer: Importer::new(context, metrics),
             board: Arc::clone(board),
             rule_pokes: rules::Pokes::default(),
+            acting: TaskTracker::new(),
         }))
     }
 }
 
 /// All controllers of a server.
-pub(crate) fn controllers(shared: &Arc<Shared>) -> Vec<Controller> {
-    vec![
+pub(crate) fn controllers(shared: &Arc<Shared>) -> Controllers {
+    let all = vec![
         Controller::new("image-import", shared, import_controller::run),
         Controller::new("scheduled-import", shared, scheduled::run),
         Controller::new("follow-rules", shared, rules::run),
         Controller::new("notifications", shared, notified::run),
-    ]
+    ];
+    Controllers {
+        all,
+        acting: shared.acting.clone(),
+    }
 }
 
 /// How servers on this storage find out which of them acts.

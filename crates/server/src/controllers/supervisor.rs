@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use prometheus::IntGauge;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::lease::{Lease, Term};
 
@@ -19,6 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Whoever ran that long begins with the first pause again.
 const STEADY: Duration = Duration::from_secs(5 * 60);
+/// Longest time that controllers may take to end before their lease is not given back. Less than others wait after this
+/// server has stopped to act, and than a server that is asked to end waits for its controllers.
+const ENDING: Duration = Duration::from_secs(2);
 
 type Run = Box<dyn Fn() -> BoxFuture<'static, Result<(), Box<Status>>> + Send + Sync>;
 
@@ -44,6 +47,23 @@ impl Controller {
             name,
             run: Box::new(move || Box::pin(run(Arc::clone(&shared)))),
         }
+    }
+}
+
+/// The controllers of a server.
+pub(crate) struct Controllers {
+    pub(crate) all: Vec<Controller>,
+    /// Counts whatever acts for them, beside themselves.
+    pub(crate) acting: TaskTracker,
+}
+
+impl Controllers {
+    /// Waits until nothing acts any more, for a bounded time; whether it does not.
+    async fn end(&self) -> bool {
+        self.acting.close();
+        let has_ended = timeout(ENDING, self.acting.wait()).await.is_ok();
+        self.acting.reopen();
+        has_ended
     }
 }
 
@@ -78,15 +98,15 @@ impl Election {
     }
 }
 
-/// Runs the controllers whenever this server leads, until `stop`; then lets another server lead. `leads` is 1 while it
-/// does, else 0.
+/// Runs the controllers whenever this server leads, until `stop`; then lets another server lead, once nothing that acts
+/// for them is left. `leads` is 1 while it does, else 0.
 pub(crate) async fn supervise(
     election: Election,
-    controllers: Vec<Controller>,
+    controllers: Controllers,
     leads: IntGauge,
     stop: CancellationToken,
 ) {
-    let controllers: Vec<Arc<Controller>> = controllers.into_iter().map(Arc::new).collect();
+    let controllers = Arc::new(controllers);
     loop {
         let won = stop.run_until_cancelled(election.win()).await;
         let Some(term) = won else {
@@ -97,27 +117,43 @@ pub(crate) async fn supervise(
         tracing::info!("this server runs the controllers");
         leads.set(1);
         let mut running = JoinSet::new();
-        for controller in &controllers {
-            running.spawn(keep_running(Arc::clone(controller)));
+        for number in 0..controllers.all.len() {
+            running.spawn(keep_running(Arc::clone(&controllers), number));
         }
         let lost = stop.run_until_cancelled(election.lose(term)).await;
         running.shutdown().await;
+        let mut has_ended = controllers.end().await;
+        while !has_ended && lost.is_some() {
+            tracing::warn!("something that the controllers began does not end");
+            has_ended = controllers.end().await;
+        }
         leads.set(0);
         tracing::info!("this server no longer runs the controllers");
         if lost.is_none() {
-            election.give_up().await;
+            if has_ended {
+                election.give_up().await;
+            } else {
+                // It runs out by itself, and until then no other server acts.
+                tracing::warn!(
+                    "the lease is not given back: something that the controllers began does not end"
+                );
+            }
             return;
         }
     }
 }
 
 /// Starts a controller again and again.
-async fn keep_running(controller: Arc<Controller>) {
+async fn keep_running(controllers: Arc<Controllers>, number: usize) {
+    let Some(controller) = controllers.all.get(number) else {
+        return;
+    };
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
         // In a task of its own, so that a panic ends nothing else.
-        let ended = AbortOnDropHandle::new(tokio::spawn((controller.run)())).await;
+        let task = tokio::spawn(controllers.acting.track_future((controller.run)()));
+        let ended = AbortOnDropHandle::new(task).await;
         if begun.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
@@ -147,6 +183,7 @@ mod tests {
 
     use imagestream_apiserver::errors;
 
+    use super::super::lease::tests::{Slate, candidate};
     use super::*;
 
     /// How often it was started, and how many run.
@@ -154,6 +191,13 @@ mod tests {
     struct Counts {
         starts: AtomicUsize,
         running: AtomicUsize,
+    }
+
+    fn controllers(all: Vec<Controller>) -> Controllers {
+        Controllers {
+            all,
+            acting: TaskTracker::new(),
+        }
     }
 
     fn gauge() -> IntGauge {
@@ -188,7 +232,7 @@ mod tests {
         let stop = CancellationToken::new();
         let task = tokio::spawn(supervise(
             Election::Alone,
-            vec![controller],
+            controllers(vec![controller]),
             gauge(),
             stop.clone(),
         ));
@@ -206,7 +250,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failure_of_one_does_not_touch_another_and_all_end_when_the_server_stops() {
         let (failing, steady) = (Arc::new(Counts::default()), Arc::new(Counts::default()));
-        let controllers = vec![
+        let all = vec![
             Controller::new("failing", &failing, |counts| async move {
                 begin(&counts);
                 Err(errors::internal_error("no luck").into())
@@ -220,7 +264,7 @@ mod tests {
         let leads = gauge();
         let task = tokio::spawn(supervise(
             Election::Alone,
-            controllers,
+            controllers(all),
             leads.clone(),
             stop.clone(),
         ));
@@ -232,9 +276,35 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert_eq!(leads.get(), 0);
-        // What was aborted is dropped when the runtime comes to it.
-        while of_steady(&steady.running) > 0 {
-            tokio::task::yield_now().await;
-        }
+        assert_eq!(of_steady(&steady.running), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_is_given_back_when_nothing_that_was_begun_acts_any_more() {
+        let slate = Arc::new(Slate::default());
+        let lead = || {
+            let (stop, all) = (CancellationToken::new(), controllers(Vec::new()));
+            let acting = all.acting.clone();
+            let lease = Election::Lease(candidate(&slate).0);
+            let task = tokio::spawn(supervise(lease, all, gauge(), stop.clone()));
+            (stop, acting, task)
+        };
+        let (stop, acting, task) = lead();
+        sleep(Duration::from_secs(5)).await;
+        let begun = acting.token();
+        stop.cancel();
+        sleep(ENDING / 2).await;
+        assert!(slate.value().is_some(), "something acts still");
+        drop(begun);
+        task.await.unwrap();
+        assert_eq!(slate.value(), None, "it is given back");
+
+        // What never ends keeps nobody from ending, but others from acting until the lease has run out.
+        let (stop, acting, task) = lead();
+        sleep(Duration::from_secs(5)).await;
+        let _begun = acting.token();
+        stop.cancel();
+        timeout(2 * ENDING, task).await.unwrap().unwrap();
+        assert!(slate.value().is_some());
     }
 }

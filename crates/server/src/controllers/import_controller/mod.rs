@@ -279,14 +279,14 @@ impl ImportController {
         let StreamKey { namespace, name } = &key;
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
-        self.workers.spawn(async move {
+        self.workers.spawn(self.shared.acting.track_future(async move {
             let mut outcome = shared.importer.import(import, Origin::Wanted).await;
             // What was written must be in memory before it is decided what is left to do.
             if let Err(status) = shared.context.streams.ready().await {
                 outcome = Err(status);
             }
             Ended { key, hosts, outcome }
-        });
+        }));
     }
 
     /// Learns how an import went.

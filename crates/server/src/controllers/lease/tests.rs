@@ -8,7 +8,7 @@ use super::*;
 
 /// One key in memory, whose answers can be lost or fail.
 #[derive(Default)]
-struct Slate {
+pub(in crate::controllers) struct Slate {
     state: Mutex<(u64, Option<KeyValue>)>,
     /// Nothing is answered.
     is_away: AtomicBool,
@@ -25,7 +25,7 @@ impl Slate {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
-    fn value(&self) -> Option<KeyValue> {
+    pub(in crate::controllers) fn value(&self) -> Option<KeyValue> {
         self.state.lock().unwrap().1.clone()
     }
 
@@ -60,7 +60,7 @@ impl Slate {
 }
 
 /// A slate as one server sees it.
-struct Link {
+pub(in crate::controllers) struct Link {
     slate: Arc<Slate>,
     is_cut: AtomicBool,
 }
@@ -130,18 +130,18 @@ impl Store for Link {
     }
 }
 
-fn candidate(slate: &Arc<Slate>) -> (Arc<Lease>, Arc<Link>) {
+pub(in crate::controllers) fn candidate(slate: &Arc<Slate>) -> (Lease, Arc<Link>) {
     let link = Arc::new(Link {
         slate: Arc::clone(slate),
         is_cut: AtomicBool::new(false),
     });
     let store: Arc<dyn Store> = link.clone();
     let lease = Lease::new(store, CONTROLLERS, "host", Timing::default());
-    (Arc::new(lease), link)
+    (lease, link)
 }
 
 /// A server that holds the lease until it is killed.
-async fn hold(lease: Arc<Lease>) {
+async fn hold(lease: Lease) {
     let term = lease.acquire().await;
     lease.keep(term).await;
 }

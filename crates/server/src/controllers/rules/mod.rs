@@ -180,11 +180,11 @@ impl Rules {
 
     fn begin(&mut self, due: Due) {
         let shared = Arc::clone(&self.shared);
-        self.workers.spawn(async move {
+        self.workers.spawn(self.shared.acting.track_future(async move {
             let is_due = |rule: &str| due.rules.contains(rule);
             let outcome = Box::pin(apply_rules(&shared.context, &due.key, |rule| is_due(&rule.name))).await;
             Ended { due, outcome }
-        });
+        }));
     }
 
     fn end(&mut self, ended: Ended) {

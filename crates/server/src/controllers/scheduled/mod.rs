@@ -238,7 +238,7 @@ impl Scheduled {
             settled,
         };
         let state = self.place.handle();
-        self.looks.spawn(async move {
+        self.looks.spawn(self.shared.acting.track_future(async move {
             let followers = || state.lock().followers(id);
             let done = Done::of(&work);
             let looked = Box::pin(look.work(work, followers)).await;
@@ -249,7 +249,7 @@ impl Scheduled {
                 done,
                 looked,
             }
-        });
+        }));
         Ok(())
     }
 
