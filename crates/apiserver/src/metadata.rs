@@ -211,7 +211,8 @@ pub fn mark_deleted(object: &mut Value, now: Timestamp) {
     metadata.insert("deletionTimestamp".into(), time(now).into());
     metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
     if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-        metadata.insert("generation".into(), (generation + 1).into());
+        // Of kinds that do not count it, it is what the client made it.
+        metadata.insert("generation".into(), generation.saturating_add(1).into());
     }
 }
 
@@ -253,6 +254,14 @@ mod tests {
         let mut named = json!({"metadata": {"generateName": "x", "name": "n"}});
         assert!(!generate_name(&mut named));
         assert_eq!(text(&named, "name"), "n");
+    }
+
+    #[test]
+    fn a_generation_that_cannot_grow_does_not_keep_an_object_from_its_end() {
+        let mut object = json!({"metadata": {"generation": i64::MAX}});
+        mark_deleted(&mut object, Timestamp::UNIX_EPOCH);
+        assert_eq!(object["metadata"]["generation"], i64::MAX);
+        assert!(!text(&object, "deletionTimestamp").is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [1]: https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
 
 use json_patch::PatchOperation;
+use json_patch::jsonptr::PointerBuf;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
@@ -120,18 +121,38 @@ fn apply_json(object: &mut Value, patch: &json_patch::Patch) -> Result<(), Box<S
             PatchOperation::Move(shift) => Some((&shift.path, object.pointer(shift.from.as_str()))),
             PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
         };
+        let mut depth = 0;
         if let Some((path, Some(value))) = brought {
-            let depth = path.count() + measure(value, &mut moved);
-            if moved > MAX_MOVED || depth > decode::MAX_DEPTH {
-                let error = "the JSON patch makes the object too large or too deep";
-                return Err(errors::request_entity_too_large(error).into());
-            }
+            depth = path.count() + measure(value, &mut moved);
+        }
+        moved += shifted(object, operation);
+        if moved > MAX_MOVED || depth > decode::MAX_DEPTH {
+            let error = "the JSON patch makes the object too large or too deep";
+            return Err(errors::request_entity_too_large(error).into());
         }
         // Whatever does not fit: Kubernetes tells no more.
         json_patch::patch_unsafe(object, std::slice::from_ref(operation))
             .map_err(|_| errors::unprocessable())?;
     }
     Ok(())
+}
+
+/// What it costs to make room in a list, or to close a gap, in values that are copied: it takes much longer to copy a
+/// value than to shift it.
+fn shifted(object: &Value, operation: &PatchOperation) -> usize {
+    const SHIFTED_FOR_ONE: usize = 64;
+    let in_list = |path: &PointerBuf| {
+        let list = path.parent().and_then(|list| object.pointer(list.as_str()));
+        list.and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    let values = match operation {
+        PatchOperation::Add(add) => in_list(&add.path),
+        PatchOperation::Copy(copy) => in_list(&copy.path),
+        PatchOperation::Remove(remove) => in_list(&remove.path),
+        PatchOperation::Move(shift) => in_list(&shift.path) + in_list(&shift.from),
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
+    };
+    values / SHIFTED_FOR_ONE
 }
 
 /// How deep a value is. Adds to `size` the values in it, and stops where they are too many.

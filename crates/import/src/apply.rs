@@ -54,7 +54,9 @@ pub fn apply(
 ) -> Applied {
     let mut recorder = Recorder {
         stream: stream.cloned().unwrap_or_else(|| new_stream(&import.metadata)),
-        generation: stream.map_or(0, |stream| stream.metadata.generation.unwrap_or(0)) + 1,
+        generation: stream
+            .map_or(0, |stream| stream.metadata.generation.unwrap_or(0))
+            .saturating_add(1),
         now,
         created: HashSet::new(),
         images: Vec::new(),

@@ -238,6 +238,6 @@ fn count_generation(object: &mut Value, stored: &Value) {
     };
     if content(object) != content(stored) {
         let generation = stored.pointer("/metadata/generation").and_then(Value::as_i64);
-        set_generation(object, generation.unwrap_or_default() + 1);
+        set_generation(object, generation.unwrap_or_default().saturating_add(1));
     }
 }

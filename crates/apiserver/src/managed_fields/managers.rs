@@ -162,7 +162,7 @@ impl Managers {
             let together = self.0.remove(&ancient).or_else(|| self.0.remove(&first));
             let fields = together.map_or_else(Set::default, |other| other.fields);
             let entry = Entry {
-                fields: entry.fields.union(&fields),
+                fields: fields.union(&entry.fields),
                 ..entry
             };
             self.0.insert(ancient, entry);
@@ -291,6 +291,21 @@ mod tests {
             ancient["fieldsV1"],
             json!({"f:x0": {}, "f:x2": {}, "f:x3": {}, "f:x4": {}})
         );
+    }
+
+    #[test]
+    fn very_many_updates_are_put_together() {
+        // With a copy of what is together already for each this would take minutes.
+        let mut managers = Managers::default();
+        for number in 0..20_000 {
+            let entry = entry(&format!("m{number}"), "v1", 0, &format!("x{number}"));
+            let one = Managers::from_json(Some(&json!([entry]))).unwrap();
+            managers.0.extend(one.0);
+        }
+        managers.cap();
+        assert_eq!(managers.0.len(), MAX_UPDATERS);
+        let paths = managers.0.values().map(|entry| entry.fields.paths().len());
+        assert_eq!(paths.sum::<usize>(), 20_000);
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub(super) struct Changes {
 impl Changes {
     /// What the second value sets.
     pub(super) fn written(&self) -> Set {
-        self.modified.union(&self.added)
+        self.modified.clone().union(&self.added)
     }
 }
 

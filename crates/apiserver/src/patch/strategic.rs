@@ -146,7 +146,8 @@ fn retain_keys(old: &mut Map<String, Value>, patch: &Map<String, Value>, retaine
     let retained = retained
         .as_array()
         .ok_or(StrategicError::Malformed("$retainKeys list"))?;
-    let is_retained = |key: &str| retained.iter().any(|name| name == key);
+    let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+    let is_retained = |key: &str| retained.contains(key);
     if let Some((key, _)) = patch
         .iter()
         .find(|(key, value)| !is_directive(key) && !value.is_null() && !is_retained(key))

@@ -259,6 +259,40 @@ fn a_json_patch_cannot_make_an_object_grow_without_bound() {
     }
 }
 
+#[test]
+fn a_json_patch_does_not_shift_a_long_list_over_and_over() {
+    let list = vec![0; 100_000];
+    let apply = |steps: Vec<Value>| {
+        let patch = json!(steps).to_string();
+        Patch::json(patch.as_bytes())
+            .unwrap()
+            .apply(json!({"raw": list}), &THING)
+    };
+    let remove = json!({"op": "remove", "path": "/raw/0"});
+    let left = apply(vec![remove.clone(); 100]).unwrap();
+    assert_eq!(left["raw"].as_array().unwrap().len(), 99_900);
+    for step in [
+        remove,
+        json!({"op": "add", "path": "/raw/0", "value": 1}),
+        json!({"op": "move", "from": "/raw/1", "path": "/raw/0"}),
+        json!({"op": "copy", "from": "/raw/1", "path": "/raw/0"}),
+    ] {
+        let refused = apply(vec![step.clone(); MAX_OPERATIONS]).unwrap_err();
+        assert_eq!(refused.code, Some(413), "{step}");
+    }
+}
+
+#[test]
+fn very_many_keys_can_be_retained() {
+    // With a look through all of them for each this would take minutes.
+    let keys: Vec<String> = (0..100_000).map(|number| format!("k{number}")).collect();
+    let mut labels: serde_json::Map<String, Value> =
+        keys.iter().map(|key| (key.clone(), json!("v"))).collect();
+    let object = json!({"labels": labels.clone()});
+    labels.insert("$retainKeys".into(), json!(keys));
+    assert_eq!(strategic(&object, &json!({"labels": labels})).unwrap(), object);
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

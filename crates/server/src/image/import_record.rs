@@ -171,7 +171,7 @@ impl Recording<'_> {
                 last_transition_time: Some(Time(self.request.now)),
                 reason: "Invalid".into(),
                 message: message.into(),
-                generation: stored.metadata.generation.unwrap_or(0) + 1,
+                generation: stored.metadata.generation.unwrap_or(0).saturating_add(1),
             };
             let history = NamedTagEventList {
                 tag: tag.clone(),
