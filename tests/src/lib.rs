@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod kubectl;
+pub mod leader;
 pub mod program;
 pub mod proxy;
 pub mod server;

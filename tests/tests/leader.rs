@@ -13,6 +13,7 @@ use imagestream_testkit::content::{Content, version_tag};
 use imagestream_testkit::etcd;
 use imagestream_testkit::registry::TestRegistry;
 use imagestream_tests::client::{Client, imports, streams};
+use imagestream_tests::leader::{self, PATIENCE, acts, until_it_acts};
 use imagestream_tests::program::list;
 use imagestream_tests::server::{ADMIN, Place, Server};
 use serde_json::{Value, json};
@@ -20,37 +21,13 @@ use tokio::time::sleep;
 
 /// Streams that want something at the same time.
 const STREAMS: usize = 10;
-/// Longest wait for what must happen; a machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// What a server that acts shows among its metrics.
-const ACTS: &str = "leader_election_master_status{name=\"controllers\"} 1";
-
-/// Starts a server on this etcd, with the key that all of them share.
-fn start(etcd: &etcd::Member, key: &[u8]) -> Server {
-    let place = Place::new();
-    let key_file = place.path("secret.key");
-    std::fs::write(&key_file, key).expect("a key");
-    place
-        .config(&json!({
-            "storage": {"kind": "etcd", "endpoints": [etcd.url()], "prefix": "/test"},
-            "secrets": {"keyFile": key_file},
-            "controllers": {"quietPeriod": "1s"},
-        }))
-        .start()
+/// Starts a server that imports soon.
+fn start(etcd: &etcd::Member) -> Server {
+    leader::start(etcd, config())
 }
 
-async fn acts(client: &Client) -> bool {
-    let metrics = client.get("/metrics").await.text;
-    metrics.lines().any(|line| line == ACTS)
-}
-
-/// Waits until a server acts.
-async fn until_it_acts(client: &Client) {
-    let begun = Instant::now();
-    while !acts(client).await {
-        assert!(begun.elapsed() < PATIENCE, "it does not act");
-        sleep(Duration::from_millis(50)).await;
-    }
+fn config() -> Value {
+    json!({"controllers": {"quietPeriod": "1s"}})
 }
 
 /// A stream with one tag that is to be imported.
@@ -120,7 +97,6 @@ async fn of_two_servers_on_one_etcd_one_imports_and_the_other_takes_over_when_it
     let content = Content::new().tags("team/app", 3 * STREAMS + 1);
     let registry = TestRegistry::start(content.clone());
     let host = registry.host();
-    let key = [7; 32];
     let expected = |images: std::ops::Range<usize>| -> Vec<String> {
         images
             .map(|image| content.digest("team/app", &version_tag(image)))
@@ -128,20 +104,7 @@ async fn of_two_servers_on_one_etcd_one_imports_and_the_other_takes_over_when_it
     };
 
     // Both find an empty store and fill it at the same time.
-    let (one, other) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| start(&etcd, &key));
-        (start(&etcd, &key), other.join().expect("a server"))
-    });
-    let begun = Instant::now();
-    let (first, second) = loop {
-        if acts(&Client::new(&one, ADMIN)).await {
-            break (one, other);
-        }
-        if acts(&Client::new(&other, ADMIN)).await {
-            break (other, one);
-        }
-        assert!(begun.elapsed() < PATIENCE, "neither acts");
-    };
+    let (first, second) = leader::start_two(&etcd, &config()).await;
     let (via_first, via_second) = (Client::new(&first, ADMIN), Client::new(&second, ADMIN));
     via_first.create_namespace("team").await;
 
@@ -187,7 +150,7 @@ async fn of_two_servers_on_one_etcd_one_imports_and_the_other_takes_over_when_it
     assert_eq!(asked(&registry, 0..2 * STREAMS), [1; 2 * STREAMS]);
 
     // One that ends by itself gives way at once.
-    let third = start(&etcd, &key);
+    let third = start(&etcd);
     let via_third = Client::new(&third, ADMIN);
     assert!(!acts(&via_third).await);
     drop(second.stop());
@@ -211,7 +174,7 @@ async fn a_server_whose_etcd_goes_away_stops_acting_and_goes_on_when_it_is_back(
     let mut etcd = etcd::single().await;
     let content = Content::new().tags("team/app", 2 * STREAMS);
     let registry = TestRegistry::start(content);
-    let server = start(&etcd, &[7; 32]);
+    let server = start(&etcd);
     let client = Client::new(&server, ADMIN);
     client.create_namespace("team").await;
     until_it_acts(&client).await;
