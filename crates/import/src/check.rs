@@ -147,8 +147,9 @@ impl Engine {
         self.ask(check, Question::Manifest).await
     }
 
-    /// Reads all manifests that imports of the image in these modes will need, so that they find them read. What was
-    /// read before is not read again: `seen` is the digest that a check has just found.
+    /// Reads all manifests and configurations that imports of the image in these modes will need, so that they find them
+    /// read: an import records a registry that wants to be left alone as a failure, which this does not. What was read
+    /// before is not read again: `seen` is the digest that a check has just found.
     pub async fn fetch(
         &self,
         check: &Check<'_>,
@@ -203,20 +204,52 @@ impl Engine {
             Ok(named) => named.needed(wanted),
             Err(_) => return answer,
         };
-        for member in needed {
-            if self.cache.manifest(&source.origin, &member).is_some() {
+        for member in &needed {
+            if self.cache.manifest(&source.origin, member).is_some() {
                 continue;
             }
-            let read = self.read(source, &ManifestAt::Digest(member)).await;
+            let read = self.read(source, &ManifestAt::Digest(member.clone())).await;
             answer.gets += read.gets;
             answer.feedback = read.feedback;
             // What else is wrong with a member, the import says better.
             if let (Err(error), true) = (read.found, read.feedback.is_refusal) {
                 answer.found = Err(error);
+                return answer;
+            }
+        }
+        let images = match &answer.found {
+            Ok(named) if needed.is_empty() && !wanted.is_empty() => vec![named.digest.clone()],
+            _ => needed,
+        };
+        for image in &images {
+            if let Some((refusal, feedback)) = self.read_config(source, image).await {
+                answer.found = Err(refusal);
+                answer.feedback = feedback;
                 break;
             }
         }
         answer
+    }
+
+    /// Reads the configuration of an image whose manifest was read, unless it is known. If the host wants to be left
+    /// alone, in which words; what else is wrong, the import says better.
+    async fn read_config(&self, source: &CheckedSource, image: &Digest) -> Option<(Error, HostFeedback)> {
+        let manifest = self.cache.manifest(&source.origin, image)?;
+        let Ok(Manifest::Image(parsed)) = distribution::parse(&manifest.media_type, &manifest.body) else {
+            return None;
+        };
+        let digest = &parsed.config.digest;
+        if self.cache.config(&source.origin, digest).is_some() {
+            return None;
+        }
+        let Probed { found, feedback } = source.repository.probe_blob(digest).await;
+        match found {
+            Ok(config) => {
+                self.cache.keep_config(&source.origin, digest, config);
+                None
+            }
+            Err(error) => feedback.is_refusal.then_some((error, feedback)),
+        }
     }
 
     /// The manifest that the source is known to name.

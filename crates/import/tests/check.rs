@@ -156,6 +156,49 @@ async fn a_registry_that_wants_to_be_left_alone_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_configurations_is_not_waited_for_and_asked_for_nothing_twice() {
+    let platforms = [("linux/arm64", "arm"), ("linux/amd64", "amd")];
+    let members = platforms.map(|(platform, name)| (platform, named(name).platform(platform)));
+    let list = Content::new().index("team/list", "v1", members, false);
+    for (name, content) in [("team/app:v1", tagged(&["v1"])), ("team/list:v1", list)] {
+        let registry = TestRegistry::start(content);
+        registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)).only("/v2/*/blobs/*"));
+        let (engine, name) = (engine(), at(&registry, name));
+        let seen = check(&engine, &name).await.found.unwrap();
+        let mut gets = Vec::new();
+        for _ in 0..2 {
+            let wanted = [(ImportMode::Legacy, own())];
+            let refused = asked!(engine, fetch, &name, Import::default(), &seen, &wanted);
+            assert_eq!(refused.found.unwrap_err(), CheckError::RateLimited);
+            assert!(refused.feedback.is_refusal && refused.feedback.retry_after.is_some());
+            gets.push(refused.gets);
+        }
+        let manifests = if name.contains("list") { 2 } else { 1 };
+        assert_eq!(gets, [manifests, 0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_of_what_was_fetched_reads_no_configuration_again() {
+    let registry = TestRegistry::start(tagged(&["v1"]));
+    let (engine, name) = (engine(), at(&registry, "team/app:v1"));
+    let seen = check(&engine, &name).await.found.unwrap();
+    // What nobody wants is not read.
+    for (wanted, configurations) in [(vec![], 0), (vec![(ImportMode::Legacy, own())], 1)] {
+        let fetched = asked!(engine, fetch, &name, Import::default(), &seen, &wanted);
+        assert_eq!(fetched.found.unwrap().digest, seen);
+        let lines = registry.request_lines();
+        let read = lines.iter().filter(|line| line.contains("/blobs/")).count();
+        assert_eq!(read, configurations, "{lines:?}");
+    }
+    registry.clear_requests();
+    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)).only("/v2/*/blobs/*"));
+    let imported = Import::images([name]).mode(LEGACY).run(&engine).await;
+    assert_eq!(digest(&imported.images[0]), seen.as_str());
+    assert_eq!(registry.request_lines(), ["HEAD /v2/team/app/manifests/v1"]);
+}
+
+#[tokio::test]
 async fn what_is_wrong_decides_the_kind_of_failure() {
     let registry = TestRegistry::start(tagged(&["v1"]));
     let found = async |name: &str| check(&engine(), name).await.found.unwrap_err();

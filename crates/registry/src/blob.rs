@@ -8,7 +8,7 @@ use imagestream_api::digest::Digest;
 
 use crate::error::Error;
 use crate::repository::Repository;
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
 
 /// Largest blob that is read: only image configurations are, and they are JSON documents.
 const MAX_BLOB_BYTES: usize = 8 << 20;
@@ -24,15 +24,7 @@ impl Repository {
             .transport
             .fetch(self, &self.blob_request(Method::GET, digest))
             .await?;
-        if digest.verifies(&answer.body) {
-            return Ok(answer.body);
-        }
-        let calculated = Digest::sha256_of(&answer.body);
-        Err(Error::Integrity {
-            what: "blob",
-            asked: digest.clone(),
-            calculated,
-        })
+        verified(digest, answer)
     }
 
     /// Asks for the size of a blob, in bytes.
@@ -51,7 +43,7 @@ impl Repository {
         size.ok_or_else(|| Error::Malformed(format!("the registry does not say the size of blob {digest}")))
     }
 
-    fn blob_request(&self, method: Method, digest: &Digest) -> Request {
+    pub(crate) fn blob_request(&self, method: Method, digest: &Digest) -> Request {
         Request {
             method,
             path: format!("/v2/{}/blobs/{digest}", self.name),
@@ -61,4 +53,17 @@ impl Repository {
             limit: MAX_BLOB_BYTES,
         }
     }
+}
+
+/// The blob of an answer, which is the one asked for.
+pub(crate) fn verified(digest: &Digest, answer: Answer) -> Result<Bytes, Error> {
+    if digest.verifies(&answer.body) {
+        return Ok(answer.body);
+    }
+    let calculated = Digest::sha256_of(&answer.body);
+    Err(Error::Integrity {
+        what: "blob",
+        asked: digest.clone(),
+        calculated,
+    })
 }

@@ -1,8 +1,10 @@
-//! Asking whether a manifest is still the one that it was, as politely as can be.
+//! Asking whether a manifest is still the one that it was, and for what it is made of, as politely as can be.
 
+use bytes::Bytes;
 use http::Method;
 use imagestream_api::digest::Digest;
 
+use crate::blob;
 use crate::error::Error;
 use crate::feedback::HostFeedback;
 use crate::manifest::{FetchedManifest, ManifestAt, named_digest, verified};
@@ -35,6 +37,17 @@ impl Repository {
         let (answer, feedback) = self.transport.fetch_if_welcome(self, &request).await;
         Probed {
             found: answer.and_then(|answer| verified(at, answer)),
+            feedback,
+        }
+    }
+
+    /// Reads a small blob, such as an image configuration. If the host wants to be left alone this does not wait for it,
+    /// but says so.
+    pub async fn probe_blob(&self, digest: &Digest) -> Probed<Bytes> {
+        let request = self.blob_request(Method::GET, digest);
+        let (answer, feedback) = self.transport.fetch_if_welcome(self, &request).await;
+        Probed {
+            found: answer.and_then(|answer| blob::verified(digest, answer)),
             feedback,
         }
     }

@@ -293,7 +293,7 @@ impl Look {
             .collect()
     }
 
-    /// Reads the manifests that imports will need.
+    /// Reads the manifests and configurations that imports will need.
     async fn read(
         &self,
         digest: &Digest,
@@ -302,7 +302,7 @@ impl Look {
     ) -> Result<Named, CheckError> {
         let engine = &self.shared.context.engine;
         let fetched = engine.fetch(&self.check(FETCH), digest, wanted).await;
-        if fetched.gets > 0 {
+        if fetched.gets > 0 || fetched.feedback.is_refusal {
             said.gets += fetched.gets;
             said.feedback = fetched.feedback;
         }

@@ -248,6 +248,37 @@ async fn a_registry_that_allows_little_reading_is_read_later_and_nothing_fails()
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_configurations_for_an_hour_fails_nothing() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let _running = place.control();
+    // Much longer than an import may take.
+    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)).only("/v2/*/blobs/*"));
+    registry.set_content(app("new"));
+    let is_left_alone = || {
+        let state = place.shared.board.state()?;
+        let mut state = state.lock();
+        let now = state.clock.now();
+        state.scheduler.host_reports(now).first()?.throttled
+    };
+    place
+        .until("s", |stream| {
+            assert_eq!(failure(stream), &Value::Null, "nothing fails");
+            is_left_alone().is_some()
+        })
+        .await;
+    let asked = registry.request_lines();
+    assert_eq!(
+        asked.iter().filter(|line| line.contains("/blobs/")).count(),
+        2,
+        "{asked:?}"
+    );
+    assert_eq!(failure(&place.stream("s").await), &Value::Null);
+}
+
+#[tokio::test]
 async fn a_stream_that_cannot_be_read_keeps_no_other_from_being_followed() {
     let registry = TestRegistry::start(app("old"));
     let place = Place::looking(OFTEN).await;
