@@ -21,6 +21,12 @@ pub struct Review {
     pub failure: Option<String>,
 }
 
+impl Review {
+    fn is_granted(&self) -> bool {
+        self.allowed && self.failure.is_none()
+    }
+}
+
 /// Answers by stream. One that is missing is a denial.
 pub type Reviews = BTreeMap<StreamKey, Review>;
 
@@ -34,6 +40,17 @@ pub fn needed(stream: &ImageStream, stored: Option<&ImageStream>) -> BTreeSet<St
         .collect()
 }
 
+/// The streams of other namespaces of which the caller does not learn whether they exist: not even a refusal says so.
+pub(super) fn hidden(
+    stream: &ImageStream,
+    stored: Option<&ImageStream>,
+    reviews: &Reviews,
+) -> BTreeSet<StreamKey> {
+    let mut streams = needed(stream, stored);
+    streams.retain(|key| !reviews.get(key).is_some_and(Review::is_granted));
+    streams
+}
+
 /// The tags whose references the caller may not make, or that are malformed.
 #[must_use]
 pub fn denied(stream: &ImageStream, stored: Option<&ImageStream>, reviews: &Reviews) -> Vec<FieldError> {
@@ -45,7 +62,7 @@ pub fn denied(stream: &ImageStream, stored: Option<&ImageStream>, reviews: &Revi
                 return Some(From::malformed(tag, from));
             };
             let review = reviews.get(&target.stream).unwrap_or(&unanswered);
-            if review.allowed && review.failure.is_none() {
+            if review.is_granted() {
                 return None;
             }
             let mut message = format!(

@@ -106,6 +106,8 @@ impl Resolver<'_> {
                 Some(Source::Unreadable(error)) => {
                     return Err(invalid(format!("unable to retrieve image stream: {error}")));
                 }
+                // That it is refused is error enough.
+                Some(Source::Hidden) => return Ok(()),
                 Some(Source::Missing) | None => {
                     return Err(FieldError::not_found(&name_path(name), full_name));
                 }

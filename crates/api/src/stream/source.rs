@@ -36,6 +36,8 @@ pub enum Source {
     Missing,
     /// It could not be read; why.
     Unreadable(String),
+    /// Who asks may not know whether there is one.
+    Hidden,
 }
 
 /// Other streams that tags refer to.

@@ -7,7 +7,7 @@ use super::access::{self, Reviews};
 use super::follow::follow_changes;
 use super::repository::{RegistryHosts, fill_in};
 use super::resolve;
-use super::source::{Sources, StreamKey};
+use super::source::{Source, Sources, StreamKey};
 use super::status_update;
 use crate::allowed_registries::AllowedRegistries;
 use crate::field::{self, FieldError, Path};
@@ -108,10 +108,13 @@ impl Write {
         } = self;
         let before = stored.as_ref();
         let mut errors = access::denied(&stream, before, &answers.reviews);
+        let mut sources = answers.sources.clone();
+        let hidden = access::hidden(&stream, before, &answers.reviews);
+        sources.extend(hidden.into_iter().map(|key| (key, Source::Hidden)));
         errors.extend(resolve::resolve(
             &mut stream,
             before,
-            &answers.sources,
+            &sources,
             hosts.internal(),
             now,
         ));

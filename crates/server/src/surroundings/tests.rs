@@ -14,6 +14,7 @@ use crate::image::testing::TestServer;
 mod creations;
 mod limits;
 mod namespaces;
+mod projects;
 mod roles;
 
 /// How long something may take that a task does.

@@ -142,37 +142,44 @@ fn the_repository_is_that_of_the_configured_registries() {
 }
 
 #[test]
-fn denials_come_before_what_cannot_be_resolved_in_one_error_about_the_whole() {
-    let from = |name: &str| json!({"kind": "ImageStreamTag", "name": name, "namespace": "m"});
+fn denials_come_before_what_cannot_be_resolved_and_do_not_say_what_exists() {
+    let from = |kind: &str, name: &str| json!({"kind": kind, "name": name, "namespace": "m"});
     let write = Write::create(stream(json!({"spec": {"tags": [
-        {"name": "t", "from": from("src:v1")}, {"name": "u", "from": from("src:v2")}
+        {"name": "a", "from": {"kind": "ImageStreamTag", "name": "missing:v1"}},
+        {"name": "t", "from": from("ImageStreamTag", "src:v1")},
+        {"name": "u", "from": from("ImageStreamImage", "src@sha256:1")}
     ]}})));
-    assert_eq!(write.reviews(), write.sources());
     let key = write.reviews().pop_first().unwrap();
     let mut answers = Answers::default();
-    answers.sources.insert(key.clone(), Source::Missing);
     let now = Time("2024-06-01T00:00:00Z".parse().unwrap());
     let finish = |answers: &Answers| {
         let resolved = write.clone().resolve(answers, &RegistryHosts::default(), &now);
         message(resolved.finish(Some("not reached"), &AllowedRegistries::all()))
     };
-    assert_eq!(
-        finish(&answers),
-        "ImageStream.image.openshift.io \"s\" is invalid: []: Internal error: imagestreams \"s\" is invalid: \
-         [spec.tags[t].from: Forbidden: m/src: \"\" \"\", spec.tags[u].from: Forbidden: m/src: \"\" \"\", \
-         spec.tags[t].from.name: Not found: \"src:v1\", spec.tags[u].from.name: Not found: \"src:v2\"]"
-    );
+    for source in [
+        Source::Missing,
+        Source::Unreadable("damaged".into()),
+        Source::Found(Box::new(stream(json!({})))),
+    ] {
+        answers.sources.insert(key.clone(), source);
+        assert_eq!(
+            finish(&answers),
+            "ImageStream.image.openshift.io \"s\" is invalid: []: Internal error: imagestreams \"s\" is invalid: \
+             [spec.tags[t].from: Forbidden: m/src: \"\" \"\", spec.tags[u].from: Forbidden: m/src: \"\" \"\", \
+             spec.tags[a].from.name: Not found: \"missing:v1\"]"
+        );
+    }
     let allowed = Review {
         allowed: true,
         ..Review::default()
     };
     answers.reviews.insert(key.clone(), allowed);
-    answers
-        .sources
-        .insert(key, Source::Found(Box::new(stream(json!({})))));
+    answers.sources.insert(key, Source::Missing);
     assert_eq!(
         finish(&answers),
-        "ImageStream.image.openshift.io \"s\" is invalid: []: Internal error: not reached"
+        "ImageStream.image.openshift.io \"s\" is invalid: []: Internal error: imagestreams \"s\" is invalid: \
+         [spec.tags[a].from.name: Not found: \"missing:v1\", spec.tags[t].from.name: Not found: \"src:v1\", \
+         spec.tags[u].from.name: Not found: \"src@sha256:1\"]"
     );
 }
 
