@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::options::HostBudget;
 use crate::quota::Allowance;
 use crate::report::Why;
+use crate::scheduler::Visit;
 use crate::table::{State, Table};
 use crate::time::{Millis, millis};
 
@@ -20,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 const FIRST_REFUSAL: Duration = Duration::from_secs(5);
 /// Longest such pause.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
+/// Pause of visits to a host that is asked with one request at a time, while that is under way.
+const BUSY: Duration = Duration::from_secs(1);
 /// Longest pause that a host may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Entries of the queue that may be out of date before it is made anew.
@@ -41,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) asking: u32,
     pub(crate) fetching: u32,
     pub(crate) telling: u32,
+    /// Visits under way.
+    pub(crate) visiting: u32,
     pace: Pace,
     pub(crate) allowance: Allowance,
     pub(crate) paused_until: Millis,
@@ -75,6 +80,7 @@ impl Host {
             asking: 0,
             fetching: 0,
             telling: 0,
+            visiting: 0,
             pace: Pace::new(budget.checks_per_minute),
             allowance: Allowance::default(),
             paused_until: Millis(0),
@@ -267,7 +273,28 @@ impl Host {
     }
 
     fn is_busy(&self) -> bool {
-        self.asking + self.fetching > 0
+        self.asking + self.fetching + self.visiting > 0
+    }
+
+    /// Takes a place in the row of checks for a request that belongs to no source.
+    pub(crate) fn visit(&mut self, now: Millis) -> Visit {
+        let allowed = self.allowance.visit_at(now).unwrap_or_default();
+        let until = self.paused_until.max(allowed);
+        if until > now {
+            return Visit::LeftAlone(until);
+        }
+        if self.is_open() && self.is_busy() {
+            return Visit::LeftAlone(now.after(BUSY));
+        }
+        let at = self.pace.at().max(now);
+        self.pace.take(at);
+        self.visiting += 1;
+        Visit::At(at)
+    }
+
+    /// Whether anything is known of it that matters though nothing is followed there.
+    pub(crate) fn is_remembered(&mut self, now: Millis) -> bool {
+        self.visiting > 0 || self.paused_until > now || self.unreachable > 0 || self.checks.total(now) > 0
     }
 
     /// It refused.
@@ -397,7 +424,7 @@ impl LastMinute {
         self.part = self.part.max(part);
     }
 
-    fn count(&mut self, now: Millis) {
+    pub(crate) fn count(&mut self, now: Millis) {
         self.turn(now);
         self.counts[(self.part % Self::PARTS as u64) as usize] += 1;
     }

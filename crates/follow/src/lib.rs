@@ -11,6 +11,7 @@
 //!          -> Tell(source)           its host does not answer: say so to who follows it, then `told`
 //!          -> Wait(until)            nothing to do before then, unless something else is called
 //! poke                               somebody says that something was pushed
+//! visit, visited                    requests that belong to no source: the pages of lists
 //! host_reports, stream_report        how it goes
 //! ```
 //!
@@ -39,6 +40,6 @@ mod time;
 pub use options::{HostBudget, Options};
 pub use quota::{Feedback, Quota};
 pub use report::{HostReport, Last, TagReport, Throttled, Why};
-pub use scheduler::{Asked, Failure, Fetched, Poll, Scheduler};
+pub use scheduler::{Asked, Failure, Fetched, Poll, Scheduler, Visit};
 pub use source::{Followed, Source, SourceId, What};
 pub use time::Millis;

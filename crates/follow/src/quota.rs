@@ -55,6 +55,8 @@ pub(crate) struct Allowance {
     drops: u8,
     /// Something was fetched since the last check.
     fetched: bool,
+    /// The host tells of a quota when it is asked for something that is neither check nor fetch.
+    visits_count: bool,
     /// When the last fetch began.
     begun: Millis,
     /// Nothing is fetched before then.
@@ -193,6 +195,25 @@ impl Allowance {
             (None, Some(known)) => known.remaining = (known.remaining - f64::from(requests)).max(0.0),
             (None, None) => {}
         }
+    }
+
+    /// A request that is neither check nor fetch was answered.
+    pub(crate) fn visited(&mut self, quota: Option<&Quota>, now: Millis) {
+        let Some(quota) = quota else {
+            return;
+        };
+        // Whether it was this or a check that left less, the next check can't tell.
+        self.fetched = true;
+        self.visits_count = true;
+        self.known = Some(Known::new(quota, now));
+    }
+
+    /// When such a request may be made, if the host counts them and none is left.
+    pub(crate) fn visit_at(&self, now: Millis) -> Option<Millis> {
+        let known = self.known.as_ref().filter(|_| self.visits_count)?;
+        (known.left(now) < 1.0)
+            .then(|| known.when(1.0, now))
+            .filter(|at| *at > now)
     }
 
     /// A check was answered.

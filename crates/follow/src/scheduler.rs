@@ -18,6 +18,7 @@ use crate::time::{Millis, millis};
 mod phase;
 mod pokes;
 mod reports;
+mod visits;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Asked {
     /// Nobody knows.
     Failed(Failure),
 }
+
+pub use visits::Visit;
 
 /// How an import went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Scheduler {
     table: Table,
     hosts: Slab<Host>,
     host_index: HashMap<Box<str>, u32, DefaultHashBuilder>,
+    /// So many hosts there may be before those are forgotten that nothing is followed at.
+    most_hosts: usize,
     /// Hosts by when they are to be looked at; in turn where that is the same moment.
     queue: BinaryHeap<Reverse<(Millis, u64, u32)>>,
     turn: u64,
@@ -96,6 +101,7 @@ impl Scheduler {
             table: Table::default(),
             hosts: Slab::new(),
             host_index: HashMap::default(),
+            most_hosts: 0,
             queue: BinaryHeap::new(),
             turn: 0,
         }
@@ -109,6 +115,7 @@ impl Scheduler {
         followed: impl IntoIterator<Item = Followed<'a>>,
         now: Millis,
     ) {
+        self.forget_hosts(now);
         let known = self.table.find_stream(stream);
         let mut before: HashMap<Box<str>, u32, DefaultHashBuilder> = HashMap::default();
         if let Some(known) = known {
@@ -379,10 +386,7 @@ impl Scheduler {
         let host = if let Some(host) = self.host_index.get(source.host) {
             *host
         } else {
-            let host = self.hosts.insert(Host::new(source.host, &self.options.host));
-            let host = u32::try_from(host).unwrap_or(NONE);
-            self.host_index.insert(source.host.into(), host);
-            host
+            self.insert_host(source.host)
         };
         let (id, is_new) = self.table.intern(host, source);
         if is_new {
@@ -419,7 +423,8 @@ impl Scheduler {
         let host = &mut self.hosts[host_id as usize];
         host.drop_moved(id);
         host.sources -= 1;
-        let is_last = host.sources == 0;
+        // Who follows it anew, or visits it, leaves it alone as long as it asked for. It is forgotten in time.
+        let is_last = host.sources == 0 && host.visiting == 0 && host.paused_until == Millis(0);
         self.table.forget(id);
         if is_last {
             let host = self.hosts.remove(host_id as usize);

@@ -438,7 +438,8 @@ impl CheckError {
         Some(status)
     }
 
-    fn of(error: &Error, feedback: HostFeedback) -> Self {
+    /// What an answer of a registry that said this means.
+    pub(crate) fn of(error: &Error, feedback: HostFeedback) -> Self {
         let text = error.to_string();
         // A token service refuses as well as a registry does.
         let error = innermost(error);

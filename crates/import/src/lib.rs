@@ -24,4 +24,4 @@ pub use engine::{Credentials, Engine, EngineOptions, Request};
 pub use plan::preferred;
 pub use platform::Platform;
 pub use progress::Progress;
-pub use tag_choice::{ChosenTags, TagListing};
+pub use tag_choice::{ChosenTags, LeftAlone, NotListed, TagListing, Turns};

@@ -28,3 +28,4 @@ pub use feedback::{HostFeedback, HostFeedbacks, Quota};
 pub use manifest::{FetchedManifest, ManifestAt};
 pub use probe::Probed;
 pub use repository::Repository;
+pub use tags::TagPages;

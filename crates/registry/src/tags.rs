@@ -11,9 +11,11 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::Error;
+use crate::feedback::HostFeedback;
 use crate::json;
+use crate::probe::Probed;
 use crate::repository::Repository;
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
 
 /// Largest page that is accepted.
 const MAX_PAGE_BYTES: usize = 8 << 20;
@@ -49,81 +51,120 @@ impl Repository {
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
         let mut tags = Vec::new();
         let mut bytes = 0;
-        let path = format!("/v2/{}/tags/list", self.name);
-        let keep = |page: Vec<String>, size: usize| {
-            bytes += size;
+        let mut pages = TagPages::new(self, format!("/v2/{}/tags/list", self.name), MAX_PAGES);
+        while let Some(request) = pages.request() {
+            let answer = self.transport.fetch(self, &request).await?;
+            bytes += answer.body.len();
             if bytes > MAX_LIST_BYTES {
                 return Err(Error::TooLarge {
                     what: "tag list",
                     limit: MAX_LIST_BYTES,
                 });
             }
-            tags.extend(page);
+            tags.extend(pages.take(&answer)?);
             if tags.len() > MAX_TAGS {
                 return Err(Error::Refused(format!(
                     "the tag list holds more than {MAX_TAGS} tags"
                 )));
             }
-            Ok(())
-        };
-        self.pages(path, MAX_PAGES, keep).await?;
+        }
         Ok(tags)
     }
 
-    /// Shows all tags to `visit`, in the order of the registry, and keeps none: a repository may be of any size.
-    ///
-    /// # Errors
-    /// As of [`Repository::tags`]. `visit` may have seen tags by then.
-    pub async fn visit_tags(&self, mut visit: impl FnMut(&str) + Send) -> Result<(), Error> {
+    /// All tags, page by page: a repository may be of any size.
+    #[must_use]
+    pub fn tag_pages(&self) -> TagPages<'_> {
         let path = format!("/v2/{}/tags/list?n={PAGE_TAGS}", self.name);
-        let show = |page: Vec<String>, _| {
-            page.iter().for_each(|tag| visit(tag));
-            Ok(())
-        };
-        self.pages(path, MAX_VISITED_PAGES, show).await
+        TagPages::new(self, path, MAX_VISITED_PAGES)
+    }
+}
+
+/// The pages of a list of tags, in the order of the registry.
+#[derive(Debug)]
+pub struct TagPages<'a> {
+    repository: &'a Repository,
+    /// Of the next page; absent after the last one.
+    path: Option<String>,
+    /// Hashes, of a key of their own, of the paths that there were: these may be long and many.
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    most: usize,
+}
+
+impl<'a> TagPages<'a> {
+    fn new(repository: &'a Repository, path: String, most: usize) -> Self {
+        Self {
+            repository,
+            path: Some(path),
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            most,
+        }
     }
 
-    /// Hands the tags of each page to `take`, with the size of the page in bytes.
-    async fn pages(
-        &self,
-        mut path: String,
-        most: usize,
-        mut take: impl FnMut(Vec<String>, usize) -> Result<(), Error> + Send,
-    ) -> Result<(), Error> {
-        // Hashes of a key of this call's own: links may be long and many.
-        let hasher = RandomState::new();
-        let mut seen = HashSet::from([hasher.hash_one(&path)]);
-        loop {
-            let request = Request {
-                method: Method::GET,
-                path,
-                accept: &[],
-                not_found: None,
-                what: "tag list",
-                limit: MAX_PAGE_BYTES,
+    /// Reads the next page; none after the last one. If the host wants to be left alone this does not wait for it, but
+    /// says so. After an error the same page is the next one.
+    ///
+    /// # Errors
+    /// In what is found: those of [`Repository::tags`].
+    pub async fn next_if_welcome(&mut self) -> Probed<Option<Vec<String>>> {
+        let Some(request) = self.request() else {
+            return Probed {
+                found: Ok(None),
+                feedback: HostFeedback::default(),
             };
-            let answer = self.transport.fetch(self, &request).await?;
-            let page: Page =
-                json::decode(&answer.body).map_err(|error| Error::Malformed(error.to_string()))?;
-            take(page.tags.unwrap_or_default(), answer.body.len())?;
-            let links = answer
-                .headers
-                .get_all("link")
-                .iter()
-                .filter_map(|link| link.to_str().ok());
-            let Some(link) = links.into_iter().find_map(next_link) else {
-                return Ok(());
-            };
-            path = next_page(&answer.url, link)?;
-            if !seen.insert(hasher.hash_one(&path)) {
+        };
+        let repository = self.repository;
+        let (answer, feedback) = repository.transport.fetch_if_welcome(repository, &request).await;
+        Probed {
+            found: answer.and_then(|answer| self.take(&answer)).map(Some),
+            feedback,
+        }
+    }
+
+    /// Whether there is a next page.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// What to ask for next.
+    fn request(&self) -> Option<Request> {
+        Some(Request {
+            method: Method::GET,
+            path: self.path.clone()?,
+            accept: &[],
+            not_found: None,
+            what: "tag list",
+            limit: MAX_PAGE_BYTES,
+        })
+    }
+
+    /// The tags of a page that was asked for.
+    fn take(&mut self, answer: &Answer) -> Result<Vec<String>, Error> {
+        let page: Page = json::decode(&answer.body).map_err(|error| Error::Malformed(error.to_string()))?;
+        let links = answer.headers.get_all("link").iter();
+        let mut links = links.filter_map(|link| link.to_str().ok());
+        let next = match links.find_map(next_link) {
+            Some(link) => Some(next_page(&answer.url, link)?),
+            None => None,
+        };
+        if let Some(asked) = &self.path {
+            self.seen.insert(self.hasher.hash_one(asked));
+        }
+        if let Some(next) = &next {
+            if self.seen.contains(&self.hasher.hash_one(next)) {
                 return Err(Error::Refused(
                     "the pages of the tag list lead in a circle".to_owned(),
                 ));
             }
-            if seen.len() > most {
+            if self.seen.len() >= self.most {
+                let most = self.most;
                 return Err(Error::Refused(format!("the tag list has more than {most} pages")));
             }
         }
+        self.path = next;
+        Ok(page.tags.unwrap_or_default())
     }
 }
 

@@ -169,11 +169,11 @@ async fn tags_of_a_large_repository_are_shown_page_by_page() {
     let repository = client()
         .repository(&registry.host(), "team/large", insecure())
         .unwrap();
-    let mut shown = Vec::new();
-    repository
-        .visit_tags(|tag| shown.push(tag.to_owned()))
-        .await
-        .unwrap();
+    let (mut shown, mut pages) = (Vec::new(), repository.tag_pages());
+    while let Some(page) = pages.next_if_welcome().await.found.unwrap() {
+        assert!(page.len() <= 1_000);
+        shown.extend(page);
+    }
     assert_eq!(shown, repository.tags().await.unwrap());
     let pages = registry.request_lines();
     let asked = pages
@@ -184,8 +184,55 @@ async fn tags_of_a_large_repository_are_shown_page_by_page() {
         "*/tags/list",
         FaultKind::LinkTo("/v2/team/large/tags/list?n=1".to_owned()),
     ));
-    let error = repository.visit_tags(|_| {}).await.unwrap_err();
+    let mut pages = repository.tag_pages();
+    let error = loop {
+        if let Err(error) = pages.next_if_welcome().await.found {
+            break error;
+        }
+        assert!(pages.has_next());
+    };
     assert!(error.to_string().contains("circle"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_that_a_registry_refuses_is_told_at_once_and_can_be_asked_for_again() {
+    let mut content = one_image();
+    for number in 0..2_500 {
+        content = content.dangling_tag("team/large", &format!("t{number:05}"));
+    }
+    let registry = TestRegistry::start(content);
+    let (first, second) = (client(), client());
+    let one = first
+        .repository(&registry.host(), "team/large", insecure())
+        .unwrap();
+    let other = second
+        .repository(&registry.host(), "team/large", insecure())
+        .unwrap();
+    let mut pages = one.tag_pages();
+    pages.next_if_welcome().await.found.unwrap();
+    registry.add_fault(
+        Fault::on(
+            "*/tags/list",
+            FaultKind::Status {
+                status: 429,
+                headers: vec![("retry-after".to_owned(), "1".to_owned())],
+                body: String::new(),
+            },
+        )
+        .times(1),
+    );
+    let refused = pages.next_if_welcome().await;
+    assert!(refused.found.is_err() && refused.feedback.is_refusal);
+    assert_eq!(refused.feedback.retry_after, Some(Duration::from_secs(1)));
+    let mut tags = 1_000;
+    while pages.has_next() {
+        match pages.next_if_welcome().await.found {
+            Ok(page) => tags += page.unwrap_or_default().len(),
+            // It wants to be left alone for a second.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    assert_eq!(tags, other.tags().await.unwrap().len());
 }
 
 #[tokio::test]
