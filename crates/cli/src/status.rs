@@ -1,4 +1,4 @@
-//! `imagestream status`: how a server follows the sources of scheduled tags.
+//! `imagestream status`: how a server follows the sources of scheduled tags, and rules.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -86,6 +86,8 @@ fn overview(report: &Value) -> String {
         ("Streams:", "streams"),
         ("Tags:", "tags"),
         ("Sources:", "sources"),
+        ("Streams with rules:", "streamsWithRules"),
+        ("Listed repositories:", "repositories"),
         ("Checks a minute:", "checksPerMinute"),
         ("Lag:", "lagSeconds"),
         ("Throttled hosts:", "throttledHosts"),
@@ -106,22 +108,26 @@ fn hosts(items: &Value) -> String {
         "HOST",
         "TAGS",
         "SOURCES",
+        "LISTED",
         "CHECKS/MIN",
         "LAG",
         "WAITING",
         "THROTTLED UNTIL",
         "WHY",
+        "LISTS WAIT UNTIL",
     ]);
     for host in items.as_array().into_iter().flatten() {
         table.add_row([
             text(&host["host"]),
             text(&host["tags"]),
             text(&host["sources"]),
+            text(&host["repositories"]),
             text(&host["checksPerMinute"]),
             format!("{}s", host["lagSeconds"].as_u64().unwrap_or_default()),
             text(&host["waitingToFetch"]),
             text(&host["throttledUntil"]),
             text(&host["throttledBecause"]),
+            text(&host["listsWaitUntil"]),
         ]);
     }
     finished(&table)
@@ -133,6 +139,7 @@ fn streams(report: &Value) -> String {
         "NAMESPACE",
         "NAME",
         "TAGS",
+        "RULES",
         "LAST CHECK",
         "NEXT CHECK",
         "LAST CHANGE",
@@ -143,6 +150,7 @@ fn streams(report: &Value) -> String {
             text(&stream["namespace"]),
             text(&stream["name"]),
             text(&stream["tags"]),
+            text(&stream["rules"]),
             relative(&stream["lastCheck"], now),
             relative(&stream["nextCheck"], now),
             relative(&stream["lastChange"], now),
@@ -204,8 +212,9 @@ mod tests {
 
     #[test]
     fn what_a_server_says_of_a_host_is_a_row() {
-        let items = json!([{"host": "r.test", "tags": 3, "sources": 2, "checksPerMinute": 4, "lagSeconds": 5,
-            "waitingToFetch": 1, "throttledUntil": "2026-01-01T12:00:00Z", "throttledBecause": "Quota"}]);
+        let items = json!([{"host": "r.test", "tags": 3, "sources": 2, "repositories": 6, "checksPerMinute": 4, "lagSeconds": 5,
+            "waitingToFetch": 1, "throttledUntil": "2026-01-01T12:00:00Z", "throttledBecause": "Quota",
+            "listsWaitUntil": "2026-01-01T12:00:01Z"}]);
         let table = hosts(&items);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(
@@ -214,11 +223,13 @@ mod tests {
                 "r.test",
                 "3",
                 "2",
+                "6",
                 "4",
                 "5s",
                 "1",
                 "2026-01-01T12:00:00Z",
-                "Quota"
+                "Quota",
+                "2026-01-01T12:00:01Z"
             ]
         );
     }

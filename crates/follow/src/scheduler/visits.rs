@@ -60,6 +60,7 @@ impl Scheduler {
             host.visiting = host.visiting.saturating_sub(1);
             host.allowance.visited(feedback.quota.as_ref(), now);
             heard(host, failure, feedback, now);
+            host.release(id, &mut self.table);
         }
         self.look_at(id, now);
     }

@@ -1,133 +1,64 @@
-//! Follows the rules of a stream: lists the repositories, and gives the stream the tags that the rules choose. The import
-//! controller imports them, as it does with any tag that is new.
+//! Gives a stream the tags that its rules chose, and notes in it what is wrong with the rules. The import controller
+//! imports the tags, as it does with any tag that is new.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagestream_api::allowed_registries::Transport;
 use imagestream_api::defaults;
 use imagestream_api::field::FieldError;
 use imagestream_api::follow_rules::{MAX_NEWEST, Problems, RULES_ANNOTATION, Rule, plan, rules};
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::stream::write::Write;
-use imagestream_api::types::ImageStream;
+use imagestream_api::types::{ImageStream, Status};
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::request_info::RequestInfo;
-use imagestream_import::{ChosenTags, Credentials, TagListing};
+use imagestream_import::ChosenTags;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::controllers::importer::user;
-use crate::image::policy;
-use crate::image::stream_secrets::{keychain, pull_secrets};
 use crate::image::stream_write::{commit, prepare, read};
 
-/// Longest time in which a repository must be listed: a large one has thousands of pages.
-const LONGEST_LIST: Duration = Duration::from_secs(10 * 60);
-/// How often a stream is written when others write it at the same time.
-const ATTEMPTS: usize = 10;
-
-/// What became of the rules of a stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Followed {
-    /// How many repositories were listed.
-    pub(super) listed: usize,
-    /// The rules that could not be followed; why stands in the stream.
-    pub(super) failed: Vec<String>,
-    /// Whether the stream was changed.
-    pub(super) is_changed: bool,
-}
+/// Longest time in which a stream must be written.
+const LONGEST_WRITE: Duration = Duration::from_secs(60);
+/// How often a stream is written when others write it at the same time, among them those who follow its other rules.
+const ATTEMPTS: usize = 30;
 
 /// What came of listing the repository of a rule.
-struct Listed {
-    rule: Rule,
-    outcome: Result<ChosenTags, String>,
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) rule: Rule,
+    pub(super) outcome: Result<ChosenTags, String>,
 }
 
-/// Lists the repositories of those rules of a stream that are due, and gives the stream the tags that they choose.
-///
-/// Rules that can't be read change nothing, a repository that can't be listed changes nothing of its rule; both are noted
-/// in the stream. Nothing is written if there is nothing to change, if the stream is gone, or if its rules have changed
-/// meanwhile: then they are followed anew anyway.
-///
-/// # Errors
-/// 409 if others keep writing the stream; those of the store.
-pub(super) async fn apply_rules(
-    context: &Arc<Context>,
-    key: &StreamKey,
-    is_due: impl Fn(&Rule) -> bool + Send,
-) -> Result<Followed, Box<Status>> {
-    let mut followed = Followed::default();
-    let Some((stream, _)) = read(context, &key.namespace, &key.name).await? else {
-        return Ok(followed);
-    };
-    let text = rules_text(&stream).map(str::to_owned);
-    let Ok(rules) = rules(&stream.metadata) else {
-        followed.is_changed = write(context, key, text.as_deref(), &[]).await?;
-        return Ok(followed);
-    };
-    let mut due = rules;
-    due.retain(|rule| is_due(rule));
-    let listed = Box::pin(list(context, key, due)).await?;
-    followed.listed = listed.len();
-    let failed = listed.iter().filter(|listed| listed.outcome.is_err());
-    followed.failed = failed.map(|listed| listed.rule.name.clone()).collect();
-    followed.is_changed = write(context, key, text.as_deref(), &listed).await?;
-    Ok(followed)
-}
-
-fn rules_text(stream: &ImageStream) -> Option<&str> {
+/// The annotation that holds the rules of a stream.
+pub(super) fn rules_text(stream: &ImageStream) -> Option<&str> {
     let annotations = stream.metadata.annotations.as_ref()?;
     annotations.get(RULES_ANNOTATION).map(String::as_str)
 }
 
-/// Lists one repository after the other, with the pull secrets of the namespace.
-async fn list(context: &Context, key: &StreamKey, due: Vec<Rule>) -> Result<Vec<Listed>, Box<Status>> {
-    if due.is_empty() {
-        return Ok(Vec::new());
-    }
-    let registries = policy::rules(context).await?;
-    let (secrets, _) = pull_secrets(context, &key.namespace).await?;
-    let credentials = Credentials {
-        secrets: keychain(&secrets),
-        host: context.host_credentials.clone(),
+/// Notes in a stream what is wrong with its rules as a whole, or that nothing is; whether it had to be changed.
+///
+/// # Errors
+/// 409 if others keep writing the stream; those of the store.
+pub(super) async fn tell(context: &Arc<Context>, key: &StreamKey) -> Result<bool, Box<Status>> {
+    let Some((stream, _)) = read(context, &key.namespace, &key.name).await? else {
+        return Ok(false);
     };
-    let mut listed = Vec::new();
-    for rule in due {
-        let listing = TagListing {
-            rules: &registries,
-            credentials: &credentials,
-            deadline: Instant::now() + LONGEST_LIST,
-        };
-        let outcome = match allowed(context, &rule) {
-            Err(refusal) => Err(refusal),
-            Ok(()) => Box::pin(context.engine.choose_tags(&rule, &listing))
-                .await
-                .map_err(|status| status.message.unwrap_or_default()),
-        };
-        listed.push(Listed { rule, outcome });
-    }
-    Ok(listed)
+    write(context, key, rules_text(&stream), &[]).await
 }
 
-/// Whether images may be imported from the repository: whoever wrote the rule may not have been asked yet.
-fn allowed(context: &Context, rule: &Rule) -> Result<(), String> {
-    let transport = if rule.import_policy.insecure {
-        Transport::Any
-    } else {
-        Transport::Secure
-    };
-    context
-        .allowed_registries
-        .check(&rule.repository.registry, transport)
-        .map_err(|refusal| refusal.to_string())
-}
-
-/// Changes the stream as the rules want it; whether it had to be changed.
-async fn write(
+/// Changes a stream as its rules in the annotation `text` want it; whether it had to be changed.
+///
+/// Rules that can't be read change nothing, a repository that could not be listed changes nothing of its rule; both are
+/// noted in the stream. Nothing is written if there is nothing to change, if the stream is gone, or if its rules have
+/// changed meanwhile: then they are followed anew anyway.
+///
+/// # Errors
+/// 409 if others keep writing the stream; those of the store.
+pub(super) async fn write(
     context: &Arc<Context>,
     key: &StreamKey,
     text: Option<&str>,
@@ -140,7 +71,7 @@ async fn write(
         user(),
         String::new(),
         Timestamp::now(),
-        Instant::now() + LONGEST_LIST,
+        Instant::now() + LONGEST_WRITE,
     );
     for _ in 0..ATTEMPTS {
         let Some((stored, revision)) = read(context, namespace, name).await? else {
@@ -159,7 +90,7 @@ async fn write(
         }
         let prepared = match prepare(context, &request, internal(edited)).await {
             // The stream would be invalid or beyond a limit: it stays as it is, with a word why.
-            Err(status) if status.code == Some(422) => {
+            Err(status) if is_refusal(&status) => {
                 let refusal = status.message.unwrap_or_default();
                 let noted = self::edited(&stored, listed, Some(&refusal));
                 if noted == stored {
@@ -175,6 +106,11 @@ async fn write(
     }
     let resource = GroupResource::new("image.openshift.io", "imagestreams");
     Err(errors::conflict(resource, name, errors::MODIFIED).into())
+}
+
+/// Whether somebody does not want the stream to be like that.
+fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, Some(400 | 403 | 413 | 422))
 }
 
 /// The stream with the tags that the rules want, and with what is wrong with them noted. If the tags were refused, only
@@ -207,6 +143,3 @@ fn edited(stored: &ImageStream, listed: &[Listed], refusal: Option<&str>) -> Ima
     problems.write(&mut edited.metadata);
     edited
 }
-
-#[cfg(test)]
-mod tests;

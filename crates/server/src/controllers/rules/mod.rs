@@ -1,11 +1,15 @@
 //! The rules controller: follows the rules by which streams want the tags of repositories.
 //!
-//! Streams are listed and watched as the import controller does it. `schedule` decides when each rule is due: at once when
-//! it is new or changed, when something was pushed to its repository, and else once in its interval. `apply` lists the
-//! repository and edits the stream; the import controller imports the tags that are new.
+//! Streams are listed and watched as the import controller does it. `schedule` decides when each repository is listed: at
+//! once for a rule that is new or changed, when something was pushed to it, and else once in the interval of its rules.
+//! `list` lists it within the budget of its host, for all rules at once, and `apply` edits the streams; the import
+//! controller imports the tags that are new.
 
 mod apply;
+mod list;
+mod report;
 mod schedule;
+mod work;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,14 +27,20 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::apply::{Followed, apply_rules};
-use self::schedule::{Due, Pace, Schedule, Seen};
+use self::apply::tell;
+use self::list::{Followed, Lister};
+use self::schedule::{Done, Pace, Schedule, Seen};
+use self::work::Work;
 use super::Shared;
 use super::heard::{BATCH, PAUSE};
+use super::scheduled::HostTurns;
+use super::scheduled::credentials::NamespaceCredentials;
 use crate::image::stream_write::{key_of, readable};
 
-/// Most streams whose rules are followed at once.
-const WORKERS: usize = 50;
+pub(crate) use self::report::RuleBoard;
+
+/// Most repositories that are listed at once: more than some hosts take up that never answer.
+const WORKERS: usize = 200;
 /// Most repositories that wait for the controller to hear that something was pushed to them; others wait in the store.
 const MAX_POKES: usize = 10_000;
 
@@ -91,9 +101,10 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
         minimum_interval: settings.minimum_interval,
     };
     let mut controller = Rules {
-        schedule: Schedule::new(pace),
+        place: shared.board.rules.begin(Schedule::new(pace)),
         workers: JoinSet::new(),
-        shared,
+        credentials: Arc::new(NamespaceCredentials::new(&shared.context)),
+        shared: Arc::clone(&shared),
     };
     loop {
         let events = controller.list().await?;
@@ -102,19 +113,22 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
     }
 }
 
-/// Rules that were followed.
+/// Work that ended.
 struct Ended {
-    due: Due,
+    work: Work,
     outcome: Result<Followed, Box<Status>>,
 }
 
-struct Rules {
+struct Rules<'a> {
     shared: Arc<Shared>,
-    schedule: Schedule,
+    /// What is on the board; gone from there when the controller ends.
+    place: report::Place<'a>,
     workers: JoinSet<Ended>,
+    /// Tells whose credentials are equal.
+    credentials: Arc<NamespaceCredentials>,
 }
 
-impl Rules {
+impl Rules<'_> {
     /// Looks at all streams; returns what happens to them from then on.
     async fn list(&mut self) -> Result<WatchEvents, Box<Status>> {
         let streams = Arc::clone(&self.shared.context.streams);
@@ -125,14 +139,14 @@ impl Rules {
         for (position, encoded) in found.iter().enumerate() {
             if let Some(stream) = readable(encoded.to_value()) {
                 let key = StreamKey::of(&stream);
-                self.schedule.see(&key, &stream, Seen::Listed, Instant::now());
+                self.place.lock().see(&key, &stream, Seen::Listed, Instant::now());
                 are_there.insert(key);
             }
             if position % BATCH == BATCH - 1 {
                 yield_now().await;
             }
         }
-        self.schedule.retain(&are_there);
+        self.place.lock().retain(&are_there, Instant::now());
         streams.watch("", ListOptions::changes_after(revision)).await
     }
 
@@ -141,22 +155,25 @@ impl Rules {
         let shared = Arc::clone(&self.shared);
         loop {
             while self.workers.len() < WORKERS
-                && let Some(due) = self.schedule.start(Instant::now())
+                && let Some(work) = self.start()
             {
-                self.begin(due);
+                self.begin(work);
             }
-            let next = self.schedule.next_due().filter(|_| self.workers.len() < WORKERS);
+            let next = self.place.lock().next_due();
+            let next = next.filter(|_| self.workers.len() < WORKERS);
             tokio::select! {
                 event = events.next() => match event {
                     Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                         if let Some(stream) = readable(object.into_value()) {
                             let key = StreamKey::of(&stream);
-                            self.schedule.see(&key, &stream, Seen::Changed, Instant::now());
+                            self.place
+                                .lock()
+                                .see(&key, &stream, Seen::Changed, Instant::now());
                         }
                     }
                     Some(WatchEvent::Deleted(object)) => {
                         let object = object.into_value()?;
-                        self.schedule.forget(&key_of(&object));
+                        self.place.lock().forget(&key_of(&object), Instant::now());
                     }
                     Some(WatchEvent::Bookmark(_)) => {}
                     Some(WatchEvent::Error(status)) => {
@@ -170,7 +187,7 @@ impl Rules {
                 }
                 repositories = shared.rule_pokes.take() => {
                     for repository in repositories {
-                        self.schedule.poke(&repository, Instant::now());
+                        self.place.lock().poke(&repository, Instant::now());
                     }
                 }
                 () = wait_until(next) => {}
@@ -178,30 +195,49 @@ impl Rules {
         }
     }
 
-    fn begin(&mut self, due: Due) {
+    fn start(&self) -> Option<Work> {
+        self.place.lock().start(Instant::now())
+    }
+
+    fn begin(&mut self, work: Work) {
         let shared = Arc::clone(&self.shared);
+        let credentials = Arc::clone(&self.credentials);
         self.workers.spawn(self.shared.acting.track_future(async move {
-            let is_due = |rule: &str| due.rules.contains(rule);
-            let outcome = Box::pin(apply_rules(&shared.context, &due.key, |rule| is_due(&rule.name))).await;
-            Ended { due, outcome }
+            let context = &shared.context;
+            let outcome = match &work {
+                Work::List(repository, followers) => {
+                    let lister = Lister {
+                        context,
+                        turns: &HostTurns::new(&shared.board),
+                        credentials: &credentials,
+                    };
+                    Box::pin(lister.follow(repository, followers)).await
+                }
+                Work::Tell(key, _) => tell(context, key).await.map(|_| Followed::default()),
+            };
+            Ended { work, outcome }
         }));
     }
 
     fn end(&mut self, ended: Ended) {
-        let Ended { due, outcome } = ended;
-        let StreamKey { namespace, name } = &due.key;
-        match &outcome {
-            Ok(followed) => tracing::debug!(namespace, name, ?followed, "followed the rules of a stream"),
-            Err(status) => {
-                tracing::warn!(
-                    namespace,
-                    name,
-                    message = status.message,
-                    "could not follow the rules of a stream"
-                );
+        let Ended { work, outcome } = ended;
+        let done = match &outcome {
+            Ok(followed) => {
+                if let Work::List(repository, _) = &work {
+                    tracing::debug!(?repository, ?followed, "followed the rules for a repository");
+                }
+                match followed.left_alone {
+                    Some(until) => Done::LeftAlone(until),
+                    None if followed.left_behind > 0 => Done::Partly,
+                    None => Done::Fully,
+                }
             }
-        }
-        self.schedule.ended(&due, outcome.is_ok(), Instant::now());
+            Err(status) => {
+                tracing::warn!(message = status.message, "could not follow rules");
+                Done::Partly
+            }
+        };
+        self.place.lock().ended(&work, done, Instant::now());
     }
 }
 

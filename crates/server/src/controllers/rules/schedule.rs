@@ -1,8 +1,11 @@
-//! When the rules of which stream are followed. Pure.
+//! When which repository is listed for the rules of streams. Pure.
+//!
+//! A repository is listed for all rules that name it, as often as the most frequent of them wants.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::time::Duration;
 
 use imagestream_api::follow_rules::{PROBLEMS_ANNOTATION, RULE_ANNOTATION, RULES_ANNOTATION, Rule, rules};
@@ -11,14 +14,18 @@ use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::ImageStream;
 use tokio::time::Instant;
 
-/// Shortest time between two lists for one rule, whatever is pushed.
+use super::report::{RuleHostReport, RuleStreamReport};
+use super::work::{Repository, Work};
+
+/// Shortest time between two lists of a repository, and between two edits of a stream that are heeded at once, whatever
+/// is pushed, edited, or deleted and made again; less if streams may have repositories listed more often.
 const LEAST_GAP: Duration = Duration::from_secs(10);
-/// Pause after rules could not be followed for a reason that is not theirs.
+/// Pause after rules could not be followed for a reason that is not theirs; doubled each time.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Most streams whose rules are followed at once at one host, so that one that never answers keeps no other waiting.
+/// Most repositories of one host that are listed at once, so that one that never answers keeps no other waiting.
 const AT_ONCE_PER_HOST: usize = 8;
-/// Pause before a stream is tried again whose hosts have enough to do.
+/// Pause before a repository is tried again whose host has enough to do.
 const CROWDED: Duration = Duration::from_secs(1);
 
 /// What the administrator decided.
@@ -39,48 +46,70 @@ pub(super) enum Seen {
     Changed,
 }
 
-/// Rules of one stream that are to be followed now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) key: StreamKey,
-    /// Their names; none if what is to be told is that they can't be read.
-    pub(super) rules: BTreeSet<String>,
-    /// Of the annotation that they stood in.
-    version: u64,
-    /// Where their repositories are.
-    hosts: BTreeSet<String>,
+/// How work went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It was done.
+    Fully,
+    /// For a reason that is not that of the rules, it was not, or not all of it.
+    Partly,
+    /// The host has to be left alone until then.
+    LeftAlone(Instant),
 }
 
-/// The rules of one stream.
-struct Entry {
-    /// Tells one annotation from another.
-    version: u64,
-    rules: BTreeMap<String, Item>,
-    /// Whether somebody is at it.
-    is_under_way: bool,
+/// A stream that has rules, or had some a moment ago.
+struct Stream {
+    /// Tells one annotation from another; none if the stream has no rules any more.
+    version: Option<u64>,
+    /// What the rules list, by their names.
+    rules: BTreeMap<String, (Repository, Duration)>,
+    /// When its last edit counts.
+    counts_at: Instant,
+    /// Whether somebody tells it what is wrong with its rules.
+    is_told: bool,
     /// As it stands in the order of what is due.
     due: Option<Instant>,
 }
 
-struct Item {
-    repository: String,
-    interval: Duration,
+/// A repository that is listed, or was a moment ago.
+#[derive(Default)]
+struct Entry {
+    followers: BTreeMap<StreamKey, BTreeSet<String>>,
+    /// How often followers want it, and how many of them.
+    intervals: BTreeMap<Duration, usize>,
     begun: Option<Instant>,
-    due: Instant,
+    ended: Option<Instant>,
+    is_under_way: bool,
+    /// When it is wanted again though it is under way.
+    again: Option<Instant>,
+    /// Until when its host asked to be left alone.
+    left_alone: Option<Instant>,
+    /// Times in a row that it could not be done for a reason that is not its own.
+    failures: u32,
+    /// As it stands in the order of what is due.
+    due: Option<Instant>,
 }
 
-impl Item {
-    fn host(&self) -> &str {
-        self.repository.split('/').next().unwrap_or_default()
+impl Entry {
+    fn interval(&self) -> Option<Duration> {
+        self.intervals.keys().next().copied()
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Repository(Repository),
+    Stream(StreamKey),
 }
 
 /// The rules of all streams.
 pub(super) struct Schedule {
     pace: Pace,
-    entries: HashMap<StreamKey, Entry>,
-    order: BTreeSet<(Instant, StreamKey)>,
-    /// How many streams are at work at each host.
+    gap: Duration,
+    streams: BTreeMap<StreamKey, Stream>,
+    repositories: HashMap<Repository, Entry>,
+    order: BTreeSet<(Instant, Key)>,
+    /// How many repositories are being listed at each host.
     at_work: HashMap<String, usize>,
 }
 
@@ -88,14 +117,16 @@ impl Schedule {
     pub(super) fn new(pace: Pace) -> Self {
         Self {
             pace,
-            entries: HashMap::new(),
+            gap: LEAST_GAP.min(pace.minimum_interval),
+            streams: BTreeMap::new(),
+            repositories: HashMap::new(),
             order: BTreeSet::new(),
             at_work: HashMap::new(),
         }
     }
 
-    /// Takes notice of the rules of a stream. New ones are due at once; in a list, at some moment of their interval, so
-    /// that not all are when a server starts.
+    /// Takes notice of the rules of a stream. New ones are due at once, but those of one stream not over and over again;
+    /// in a list, at some moment of their interval, so that not all are when a server starts.
     pub(super) fn see(&mut self, key: &StreamKey, stream: &ImageStream, seen: Seen, now: Instant) {
         let annotations = stream.metadata.annotations.as_ref();
         let of = |name: &str| annotations.and_then(|annotations| annotations.get(name));
@@ -103,85 +134,83 @@ impl Schedule {
         let text = of(RULES_ANNOTATION).map(String::as_str);
         let text = text.or_else(|| of(PROBLEMS_ANNOTATION).map(|_| ""));
         let Some(text) = text.filter(|_| stream.metadata.deletion_timestamp.is_none()) else {
-            return self.forget(key);
+            return self.forget(key, now);
         };
         let version = hash(text);
-        let before = self.entries.get(key);
-        if before.is_some_and(|entry| entry.version == version) {
+        let before = self.streams.get(key);
+        if before.is_some_and(|stream| stream.version == Some(version)) {
             return;
         }
-        let is_under_way = before.is_some_and(|entry| entry.is_under_way);
         // Of a stream that was never seen nobody knows whether its rules were just written.
-        let spread = seen == Seen::Listed && before.is_none() && has_followed(stream);
-        let items = match rules(&stream.metadata) {
-            Ok(rules) => rules
-                .iter()
-                .map(|rule| self.item(key, rule, spread, now))
-                .collect(),
-            Err(_) => BTreeMap::new(),
+        let is_spread = seen == Seen::Listed && before.is_none() && has_followed(stream);
+        let counts_at = match before {
+            // Edits that come before the last one counts, count with it.
+            Some(before) if before.counts_at >= now => before.counts_at,
+            Some(before) => now.max(before.counts_at + self.gap),
+            None => now,
         };
-        self.take_out(key);
-        // Rules that can't be read are looked at once, for that to be told.
-        let told = items.is_empty().then_some(now);
-        let entry = Entry {
-            version,
-            rules: items,
-            is_under_way,
+        let is_told = before.is_some_and(|stream| stream.is_told);
+        self.let_go(key, now);
+        let found: BTreeMap<String, (Repository, Duration)> = rules(&stream.metadata)
+            .unwrap_or_default()
+            .iter()
+            .map(|rule| (rule.name.clone(), (Repository::of(rule), self.interval(rule))))
+            .collect();
+        for (name, (repository, interval)) in &found {
+            let wanted = if is_spread {
+                now + phase(repository, *interval)
+            } else {
+                counts_at
+            };
+            self.follow(repository, key, name, *interval, wanted);
+        }
+        let is_unreadable = found.is_empty();
+        let stream = Stream {
+            version: Some(version),
+            rules: found,
+            counts_at,
+            is_told,
             due: None,
         };
-        self.entries.insert(key.clone(), entry);
-        self.put_in(key, told);
+        self.streams.insert(key.clone(), stream);
+        if is_unreadable && !is_told {
+            self.tell_at(key, counts_at);
+        }
     }
 
-    fn item(&self, key: &StreamKey, rule: &Rule, spread: bool, now: Instant) -> (String, Item) {
-        let interval = rule
-            .interval
-            .unwrap_or(self.pace.interval)
-            .max(self.pace.minimum_interval);
-        let phase = hash(&(&key.namespace, &key.name, &rule.name)) % 1_000;
-        let wait = interval * u32::try_from(phase).unwrap_or_default() / 1_000;
-        let item = Item {
-            repository: repository(&rule.repository),
-            interval,
-            begun: None,
-            due: if spread { now + wait } else { now },
+    fn interval(&self, rule: &Rule) -> Duration {
+        let wanted = rule.interval.unwrap_or(self.pace.interval);
+        wanted.max(self.pace.minimum_interval)
+    }
+
+    /// Forgets a stream, but for when its last edit counts: it may be made again in a moment.
+    pub(super) fn forget(&mut self, key: &StreamKey, now: Instant) {
+        self.let_go(key, now);
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
         };
-        (rule.name.clone(), item)
-    }
-
-    /// Forgets a stream.
-    pub(super) fn forget(&mut self, key: &StreamKey) {
-        self.take_out(key);
-        self.entries.remove(key);
+        stream.version = None;
+        stream.rules = BTreeMap::new();
+        let until = stream.counts_at + self.gap;
+        self.tell_at(key, until);
     }
 
     /// Forgets all streams but these.
-    pub(super) fn retain(&mut self, keys: &BTreeSet<StreamKey>) {
-        self.entries.retain(|key, _| keys.contains(key));
-        self.order.retain(|(_, key)| keys.contains(key));
+    pub(super) fn retain(&mut self, keys: &BTreeSet<StreamKey>, now: Instant) {
+        let gone = self.streams.keys().filter(|key| !keys.contains(*key));
+        for key in gone.cloned().collect::<Vec<_>>() {
+            self.forget(&key, now);
+        }
     }
 
     /// Something was pushed to a repository.
     pub(super) fn poke(&mut self, repository: &str, now: Instant) {
-        let mut poked = Vec::new();
-        for (key, entry) in &mut self.entries {
-            let mut is_poked = false;
-            for item in entry
-                .rules
-                .values_mut()
-                .filter(|item| item.repository == repository)
-            {
-                let earliest = item.begun.map_or(now, |begun| now.max(begun + LEAST_GAP));
-                item.due = item.due.min(earliest);
-                is_poked = true;
-            }
-            if is_poked {
-                poked.push(key.clone());
-            }
-        }
-        for key in poked {
-            self.take_out(&key);
-            self.put_in(&key, None);
+        for insecure in [false, true] {
+            let repository = Repository {
+                name: repository.to_owned(),
+                insecure,
+            };
+            self.want(&repository, now);
         }
     }
 
@@ -190,91 +219,252 @@ impl Schedule {
         self.order.first().map(|(due, _)| *due)
     }
 
-    /// What is due, if something is and its hosts have not enough to do. [`Schedule::ended`] must follow.
-    pub(super) fn start(&mut self, now: Instant) -> Option<Due> {
+    /// What is to be done, if something is due whose host has not enough to do. [`Schedule::ended`] must follow.
+    pub(super) fn start(&mut self, now: Instant) -> Option<Work> {
         loop {
             let (due, key) = self.order.first().cloned()?;
             if due > now {
                 return None;
             }
-            self.take_out(&key);
-            let entry = self.entries.get_mut(&key)?;
-            let is_due = |item: &&mut Item| item.due <= now;
-            let hosts: BTreeSet<String> = (entry.rules.values_mut().filter(is_due))
-                .map(|item| item.host().to_owned())
-                .collect();
-            let is_crowded = |host: &String| self.at_work.get(host).is_some_and(|at| *at >= AT_ONCE_PER_HOST);
-            if hosts.iter().any(is_crowded) {
-                for item in entry.rules.values_mut().filter(is_due) {
-                    item.due = now + CROWDED;
+            self.order.pop_first();
+            match key {
+                Key::Stream(key) => {
+                    let Some(stream) = self.streams.get_mut(&key) else {
+                        continue;
+                    };
+                    stream.due = None;
+                    let Some(version) = stream.version else {
+                        self.streams.remove(&key);
+                        continue;
+                    };
+                    stream.is_told = true;
+                    return Some(Work::Tell(key, version));
                 }
-                self.put_in(&key, None);
-                continue;
+                Key::Repository(repository) => {
+                    let Some(entry) = self.repositories.get_mut(&repository) else {
+                        continue;
+                    };
+                    entry.due = None;
+                    if entry.followers.is_empty() {
+                        self.repositories.remove(&repository);
+                        continue;
+                    }
+                    let at_work = self.at_work.entry(repository.host().to_owned()).or_default();
+                    if *at_work >= AT_ONCE_PER_HOST {
+                        self.put_in(&repository, now + CROWDED);
+                        continue;
+                    }
+                    *at_work += 1;
+                    entry.begun = Some(now);
+                    entry.is_under_way = true;
+                    let followers = entry.followers.clone();
+                    return Some(Work::List(repository, followers));
+                }
             }
-            for host in &hosts {
-                *self.at_work.entry(host.clone()).or_default() += 1;
-            }
-            entry.is_under_way = true;
-            let mut rules = BTreeSet::new();
-            for (name, item) in entry.rules.iter_mut().filter(|(_, item)| item.due <= now) {
-                item.begun = Some(now);
-                item.due = now + item.interval;
-                rules.insert(name.clone());
-            }
-            let version = entry.version;
-            return Some(Due {
-                key,
-                rules,
-                version,
-                hosts,
-            });
         }
     }
 
-    /// Rules were followed, or could not be for a reason that is not theirs.
-    pub(super) fn ended(&mut self, ended: &Due, is_followed: bool, now: Instant) {
-        for host in &ended.hosts {
-            if let Some(at) = self.at_work.get_mut(host) {
-                *at -= 1;
-                if *at == 0 {
-                    self.at_work.remove(host);
-                }
+    /// Work ended.
+    pub(super) fn ended(&mut self, work: &Work, done: Done, now: Instant) {
+        match work {
+            Work::Tell(key, version) => self.told(key, *version, done, now),
+            Work::List(repository, _) => self.listed(repository, done, now),
+        }
+    }
+
+    fn told(&mut self, key: &StreamKey, version: u64, done: Done, now: Instant) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.is_told = false;
+        let again = match stream.version {
+            None => stream.counts_at + self.gap,
+            Some(_) if !stream.rules.is_empty() => return,
+            Some(other) if other != version => stream.counts_at.max(now),
+            Some(_) if done == Done::Fully => return,
+            Some(_) => now + PAUSE,
+        };
+        self.tell_at(key, again);
+    }
+
+    fn listed(&mut self, repository: &Repository, done: Done, now: Instant) {
+        if let Some(at_work) = self.at_work.get_mut(repository.host()) {
+            *at_work -= 1;
+            if *at_work == 0 {
+                self.at_work.remove(repository.host());
             }
         }
-        let Some(entry) = self.entries.get_mut(&ended.key) else {
+        let gap = self.gap;
+        let Some(entry) = self.repositories.get_mut(repository) else {
             return;
         };
         entry.is_under_way = false;
-        let is_current = entry.version == ended.version;
-        if !is_followed && is_current {
-            for name in &ended.rules {
-                if let Some(item) = entry.rules.get_mut(name) {
-                    item.due = item.due.min(now + PAUSE);
-                }
-            }
-        }
-        // What can't be read has no rules: it is told when the annotation has changed, or could not be told.
-        let again = if is_current { now + PAUSE } else { now };
-        let is_told = is_followed && is_current;
-        let told = (entry.rules.is_empty() && !is_told).then_some(again);
-        self.put_in(&ended.key, told);
-    }
-
-    fn take_out(&mut self, key: &StreamKey) {
-        if let Some(due) = self.entries.get_mut(key).and_then(|entry| entry.due.take()) {
-            self.order.remove(&(due, key.clone()));
-        }
-    }
-
-    /// Puts a stream where its first rule is due, or at `told` if it has none. One stream is in one pair of hands.
-    fn put_in(&mut self, key: &StreamKey, told: Option<Instant>) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_under_way) else {
+        let earliest = entry.begun.unwrap_or(now) + gap;
+        let again = entry.again.take().map(|again| again.max(earliest));
+        let Some(interval) = entry.interval() else {
+            // It is kept until it may be listed again.
+            self.put_in(repository, earliest);
             return;
         };
-        let due = entry.rules.values().map(|item| item.due).min().or(told);
-        entry.due = due;
-        if let Some(due) = due {
-            self.order.insert((due, key.clone()));
+        let usual = entry.begun.unwrap_or(now) + interval;
+        (entry.left_alone, entry.failures) = match done {
+            Done::Fully => (None, 0),
+            Done::Partly => (None, entry.failures.saturating_add(1)),
+            Done::LeftAlone(until) => (Some(until), entry.failures),
+        };
+        if entry.left_alone.is_none() {
+            entry.ended = Some(now);
+        }
+        let due = match done {
+            Done::Fully => usual,
+            Done::Partly => {
+                let pause = PAUSE.saturating_mul(1 << entry.failures.saturating_sub(1).min(16));
+                usual.min(now + pause)
+            }
+            Done::LeftAlone(until) => until,
+        };
+        let due = match (done, again) {
+            // Asking earlier is of no use.
+            (Done::LeftAlone(_), _) | (_, None) => due,
+            (_, Some(again)) => due.min(again),
+        };
+        self.put_in(repository, due.max(now));
+    }
+
+    /// How it goes with the rules of a stream, if it has some.
+    pub(super) fn stream_report(&self, key: &StreamKey, now: Instant) -> Option<RuleStreamReport> {
+        let stream = self.streams.get(key).filter(|stream| stream.version.is_some())?;
+        let repositories = stream.rules.values().map(|(repository, _)| repository);
+        let entries = || {
+            repositories
+                .clone()
+                .filter_map(|found| self.repositories.get(found))
+        };
+        Some(RuleStreamReport {
+            rules: stream.rules.len(),
+            last_check: entries().filter_map(|entry| entry.ended).max(),
+            next_check: entries().map(|entry| entry.due.unwrap_or(now)).min(),
+        })
+    }
+
+    /// Streams of a namespace (all: empty) from this one on that have rules, in order.
+    pub(super) fn streams_from(&self, first: Bound<StreamKey>) -> impl Iterator<Item = &StreamKey> {
+        let streams = self.streams.range((first, Bound::Unbounded));
+        streams.filter_map(|(key, stream)| stream.version.is_some().then_some(key))
+    }
+
+    /// How it goes with the lists of each host, by name.
+    pub(super) fn host_reports(&self, now: Instant) -> BTreeMap<String, RuleHostReport> {
+        let mut reports = BTreeMap::<String, RuleHostReport>::new();
+        let followed = self.repositories.iter();
+        for (repository, entry) in followed.filter(|(_, entry)| !entry.followers.is_empty()) {
+            let report = reports.entry(repository.host().to_owned()).or_default();
+            report.repositories += 1;
+            let left_alone = entry.left_alone.filter(|until| *until > now);
+            report.left_alone_until = report.left_alone_until.max(left_alone);
+        }
+        reports
+    }
+
+    /// Streams that have rules.
+    pub(super) fn count(&self) -> usize {
+        let streams = self.streams.values();
+        streams.filter(|stream| !stream.rules.is_empty()).count()
+    }
+
+    /// A rule follows a repository, which is to be listed for it at a moment.
+    fn follow(
+        &mut self,
+        repository: &Repository,
+        key: &StreamKey,
+        rule: &str,
+        interval: Duration,
+        wanted: Instant,
+    ) {
+        let entry = self.repositories.entry(repository.clone()).or_default();
+        // Such an entry waits to be forgotten.
+        if entry.followers.is_empty() {
+            self.take_out(repository);
+        }
+        let entry = self.repositories.entry(repository.clone()).or_default();
+        let rules = entry.followers.entry(key.clone()).or_default();
+        rules.insert(rule.to_owned());
+        *entry.intervals.entry(interval).or_default() += 1;
+        self.want(repository, wanted);
+    }
+
+    /// The rules of a stream follow nothing any more.
+    fn let_go(&mut self, key: &StreamKey, now: Instant) {
+        self.take_out_stream(key);
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        for (repository, interval) in std::mem::take(&mut stream.rules).into_values() {
+            let Some(entry) = self.repositories.get_mut(&repository) else {
+                continue;
+            };
+            entry.followers.remove(key);
+            if let Some(count) = entry.intervals.get_mut(&interval) {
+                *count -= 1;
+                if *count == 0 {
+                    entry.intervals.remove(&interval);
+                }
+            }
+            if entry.followers.is_empty() && !entry.is_under_way {
+                let until = entry.begun.map_or(now, |begun| begun + self.gap);
+                self.take_out(&repository);
+                self.put_in(&repository, until);
+            }
+        }
+    }
+
+    /// Has a repository be listed at that moment, but not too soon after it last was; later if it is due before.
+    fn want(&mut self, repository: &Repository, at: Instant) {
+        let Some(entry) = self.repositories.get_mut(repository) else {
+            return;
+        };
+        if entry.followers.is_empty() {
+            return;
+        }
+        let at = entry.begun.map_or(at, |begun| at.max(begun + self.gap));
+        if entry.is_under_way {
+            entry.again = Some(entry.again.map_or(at, |again| again.min(at)));
+            return;
+        }
+        let is_left_alone = entry.left_alone.is_some_and(|until| until > at);
+        if !is_left_alone && entry.due.is_none_or(|due| at < due) {
+            self.take_out(repository);
+            self.put_in(repository, at);
+        } else if entry.due.is_none() {
+            self.put_in(repository, at);
+        }
+    }
+
+    fn take_out(&mut self, repository: &Repository) {
+        let entry = self.repositories.get_mut(repository);
+        if let Some(due) = entry.and_then(|entry| entry.due.take()) {
+            self.order.remove(&(due, Key::Repository(repository.clone())));
+        }
+    }
+
+    fn put_in(&mut self, repository: &Repository, at: Instant) {
+        if let Some(entry) = self.repositories.get_mut(repository) {
+            entry.due = Some(at);
+            self.order.insert((at, Key::Repository(repository.clone())));
+        }
+    }
+
+    fn take_out_stream(&mut self, key: &StreamKey) {
+        if let Some(due) = self.streams.get_mut(key).and_then(|stream| stream.due.take()) {
+            self.order.remove(&(due, Key::Stream(key.clone())));
+        }
+    }
+
+    fn tell_at(&mut self, key: &StreamKey, at: Instant) {
+        self.take_out_stream(key);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.due = Some(at);
+            self.order.insert((at, Key::Stream(key.clone())));
         }
     }
 }
@@ -286,6 +476,12 @@ pub(super) fn repository(reference: &ImageReference) -> String {
         reference.contacted_host(),
         reference.defaulted().repository_name()
     )
+}
+
+/// The moment of its interval at which a repository is listed after a start.
+fn phase(repository: &Repository, interval: Duration) -> Duration {
+    let phase = hash(repository) % 1_000;
+    interval * u32::try_from(phase).unwrap_or_default() / 1_000
 }
 
 /// Whether rules of a stream were followed before: then nobody waits for it now.
@@ -310,184 +506,4 @@ fn hash(value: &(impl Hash + ?Sized)) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn key(name: &str) -> StreamKey {
-        StreamKey {
-            namespace: "n".into(),
-            name: name.into(),
-        }
-    }
-
-    fn stream(rules: &str, has_followed: bool) -> ImageStream {
-        let annotations = if has_followed {
-            json!({RULE_ANNOTATION: "a"})
-        } else {
-            json!({})
-        };
-        serde_json::from_value(json!({"metadata": {"annotations": {RULES_ANNOTATION: rules}},
-                                      "spec": {"tags": [{"name": "t", "annotations": annotations}]}}))
-        .unwrap()
-    }
-
-    const TWO: &str = "[{name: a, repository: q.test/a, match: {glob: '*'}}, \
-                        {name: b, repository: q.test/b, match: {glob: '*'}, interval: 1m}]";
-
-    fn schedule() -> (Schedule, Instant) {
-        let pace = Pace {
-            interval: 15 * MINUTE,
-            minimum_interval: 2 * MINUTE,
-        };
-        (Schedule::new(pace), Instant::now())
-    }
-
-    fn started(schedule: &mut Schedule, now: Instant) -> Vec<String> {
-        schedule
-            .start(now)
-            .map(|due| Vec::from_iter(due.rules))
-            .unwrap_or_default()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn new_rules_are_due_at_once_and_then_once_in_their_interval_but_not_below_the_minimum() {
-        let (mut schedule, now) = schedule();
-        schedule.see(&key("s"), &stream(TWO, false), Seen::Changed, now);
-        let due = schedule.start(now).unwrap();
-        assert_eq!(Vec::from_iter(due.rules.clone()), ["a", "b"]);
-        assert_eq!(
-            (schedule.start(now + MINUTE * 60), schedule.next_due()),
-            (None, None),
-            "one at a time"
-        );
-        schedule.ended(&due, true, now);
-        assert_eq!(schedule.next_due(), Some(now + 2 * MINUTE));
-        assert_eq!(schedule.start(now + MINUTE), None);
-        let due = schedule.start(now + 2 * MINUTE).unwrap();
-        assert_eq!(Vec::from_iter(due.rules.clone()), ["b"]);
-        schedule.ended(&due, true, now + 2 * MINUTE);
-        assert_eq!(started(&mut schedule, now + 15 * MINUTE), ["a", "b"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_edit_of_something_else_changes_nothing_and_one_of_the_rules_everything() {
-        let (mut schedule, now) = schedule();
-        schedule.see(&key("s"), &stream(TWO, false), Seen::Changed, now);
-        let due = schedule.start(now).unwrap();
-        schedule.see(&key("s"), &stream(TWO, true), Seen::Changed, now);
-        assert_eq!(schedule.start(now), None, "its own edit");
-        let other = "[{name: c, repository: q.test/c, match: {glob: '*'}}]";
-        schedule.see(&key("s"), &stream(other, true), Seen::Changed, now);
-        assert_eq!(schedule.start(now), None, "one at a time");
-        schedule.ended(&due, true, now);
-        assert_eq!(started(&mut schedule, now), ["c"]);
-        schedule.forget(&key("s"));
-        assert_eq!(schedule.next_due(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn when_a_server_starts_rules_that_were_followed_before_are_due_within_their_interval() {
-        let (mut schedule, now) = schedule();
-        let rules = "[{name: a, repository: q.test/a, match: {glob: '*'}}]";
-        for number in 0..100 {
-            schedule.see(
-                &key(&format!("s{number}")),
-                &stream(rules, true),
-                Seen::Listed,
-                now,
-            );
-        }
-        schedule.see(&key("new"), &stream(rules, false), Seen::Listed, now);
-        assert_eq!(schedule.start(now).unwrap().key, key("new"));
-        let within = |from: Duration, to: Duration| {
-            let due = schedule.order.iter().map(|(due, _)| *due - now);
-            due.filter(|due| (from..to).contains(due)).count()
-        };
-        assert_eq!(within(Duration::ZERO, 15 * MINUTE), 100);
-        assert!(within(Duration::ZERO, 7 * MINUTE) > 20 && within(8 * MINUTE, 15 * MINUTE) > 20);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_push_makes_rules_of_its_repository_due_but_a_flood_of_them_not_more_often() {
-        let (mut schedule, now) = schedule();
-        schedule.see(&key("s"), &stream(TWO, false), Seen::Changed, now);
-        let due = schedule.start(now).unwrap();
-        schedule.ended(&due, true, now);
-        let pushed = ImageReference::parse("q.test/a:new").unwrap();
-        for _ in 0..3 {
-            schedule.poke(&repository(&pushed), now + Duration::from_secs(1));
-        }
-        assert_eq!(schedule.next_due(), Some(now + LEAST_GAP));
-        assert_eq!(started(&mut schedule, now + LEAST_GAP), ["a"]);
-        // What is pushed while the repository is listed is not missed.
-        schedule.poke("q.test/a", now + LEAST_GAP);
-        schedule.ended(
-            &Due {
-                rules: ["a".to_owned()].into(),
-                ..due
-            },
-            true,
-            now + LEAST_GAP,
-        );
-        assert_eq!(schedule.next_due(), Some(now + 2 * LEAST_GAP));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_host_that_has_enough_to_do_keeps_no_other_waiting() {
-        let (mut schedule, now) = schedule();
-        let at = |host: &str| {
-            stream(
-                &format!("[{{repository: {host}/a, match: {{glob: '*'}}}}]"),
-                false,
-            )
-        };
-        for number in 0..20 {
-            schedule.see(
-                &key(&format!("slow{number}")),
-                &at("slow.test"),
-                Seen::Changed,
-                now,
-            );
-        }
-        schedule.see(&key("z"), &at("other.test"), Seen::Changed, now);
-        let begun: Vec<Due> = std::iter::from_fn(|| schedule.start(now)).collect();
-        let keys: Vec<&str> = begun.iter().map(|due| due.key.name.as_str()).collect();
-        assert_eq!(
-            (keys.len(), keys.last()),
-            (AT_ONCE_PER_HOST + 1, Some(&"z")),
-            "{keys:?}"
-        );
-        assert_eq!(schedule.next_due(), Some(now + CROWDED));
-        for due in &begun {
-            schedule.ended(due, true, now);
-        }
-        assert!(schedule.at_work.is_empty());
-        let later = now + CROWDED;
-        assert_eq!(
-            std::iter::from_fn(|| schedule.start(later)).count(),
-            AT_ONCE_PER_HOST
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_can_not_be_done_is_tried_again_and_what_can_not_be_read_is_told_once() {
-        let (mut schedule, now) = schedule();
-        schedule.see(&key("s"), &stream(TWO, false), Seen::Changed, now);
-        let due = schedule.start(now).unwrap();
-        schedule.ended(&due, false, now);
-        assert_eq!(schedule.next_due(), Some(now + PAUSE));
-        schedule.see(&key("s"), &stream("{", false), Seen::Changed, now);
-        let due = schedule.start(now).unwrap();
-        assert!(due.rules.is_empty());
-        schedule.ended(&due, true, now);
-        assert_eq!(schedule.next_due(), None);
-        let mut without_rules = stream("{", false);
-        without_rules.metadata.annotations = Some([(PROBLEMS_ANNOTATION.to_owned(), "{}".to_owned())].into());
-        schedule.see(&key("s"), &without_rules, Seen::Changed, now);
-        assert!(schedule.start(now).is_some(), "what was wrong is to be forgotten");
-    }
-}
+mod tests;

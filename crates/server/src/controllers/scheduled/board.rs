@@ -21,6 +21,7 @@ use super::lists::Lists;
 use super::look::{Looked, Outcome, Work};
 use super::metrics::FollowMetrics;
 use super::settled::{Manifest, Settled};
+use crate::controllers::rules::RuleBoard;
 
 /// Pokes that wait to be heard. Others wait in the store.
 const POKES: usize = 1_024;
@@ -104,6 +105,8 @@ pub(super) enum Next {
 #[derive(Default)]
 pub(crate) struct Board {
     running: Mutex<Option<Running>>,
+    /// The lists that rules of streams are followed by.
+    pub(in crate::controllers) rules: RuleBoard,
     metrics: Mutex<Option<FollowMetrics>>,
 }
 

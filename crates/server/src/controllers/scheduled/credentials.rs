@@ -16,10 +16,10 @@ use crate::image::stream_secrets::{keychain, pull_secrets};
 /// Stands for the credentials that a source would be asked with, without telling anything of them: a hash with a key
 /// that nobody knows and that every process makes anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint(pub(super) u64);
+pub(in crate::controllers) struct Fingerprint(pub(super) u64);
 
 /// The credentials of all namespaces that follow something.
-pub(super) struct NamespaceCredentials {
+pub(in crate::controllers) struct NamespaceCredentials {
     known: HashMap<String, Arc<Credentials>>,
     /// What namespaces without pull secrets share.
     none: Arc<Credentials>,
@@ -27,7 +27,7 @@ pub(super) struct NamespaceCredentials {
 }
 
 impl NamespaceCredentials {
-    pub(super) fn new(context: &Context) -> Self {
+    pub(in crate::controllers) fn new(context: &Context) -> Self {
         Self {
             known: HashMap::new(),
             none: Arc::new(Credentials {
@@ -79,7 +79,7 @@ impl NamespaceCredentials {
     }
 
     /// Namespaces whose credentials are equal here see the same of a reference, at its source and at its mirrors.
-    pub(super) fn fingerprint(
+    pub(in crate::controllers) fn fingerprint(
         &self,
         credentials: &Credentials,
         reference: &ImageReference,

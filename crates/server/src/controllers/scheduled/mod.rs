@@ -8,13 +8,14 @@
 mod board;
 mod bring;
 mod clock;
-mod credentials;
+pub(super) mod credentials;
 mod followed;
 mod lists;
 mod look;
 mod metrics;
 mod report;
 mod settled;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 pub(crate) use self::board::Board;
 pub(crate) use self::metrics::FollowMetrics;
 pub(crate) use self::report::StatusEndpoint;
+pub(super) use self::turns::HostTurns;
 
 use self::board::{Begun, Done, Next, SourceKey};
 use self::credentials::NamespaceCredentials;

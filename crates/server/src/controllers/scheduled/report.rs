@@ -2,6 +2,7 @@
 //!
 //! The server that runs the controllers answers with what it knows; another one only says who does.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use imagestream_follow::Why;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::board::{Board, State, stream_name};
 use crate::context::Context;
@@ -38,17 +40,22 @@ struct Overview {
     throttled_hosts: usize,
     checks_per_minute: u64,
     lag_seconds: u64,
+    /// Streams that follow tags by rule, and the repositories that are listed for them.
+    streams_with_rules: usize,
+    repositories: usize,
     /// When the controller began.
     since: Option<Timestamp>,
 }
 
 /// One registry host.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HostReport {
     host: String,
     tags: u32,
     sources: u32,
+    /// Repositories that are listed for rules.
+    repositories: usize,
     checks_per_minute: u32,
     lag_seconds: u64,
     /// Sources that have moved and wait until their content may be read.
@@ -58,6 +65,9 @@ struct HostReport {
     throttled_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     throttled_because: Option<&'static str>,
+    /// Until when lists wait for the host, or for its mirrors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lists_wait_until: Option<Timestamp>,
 }
 
 /// One stream.
@@ -68,7 +78,9 @@ struct StreamReport {
     name: String,
     /// Tags that are followed.
     tags: usize,
-    /// The last look at any of their sources since the controller began.
+    /// Rules that are followed.
+    rules: usize,
+    /// The last look at any of their sources, or list, since the controller began.
     last_check: Option<Timestamp>,
     next_check: Option<Timestamp>,
     /// When one of them last pointed at something else.
@@ -97,7 +109,7 @@ impl StatusEndpoint {
         let options = ListOptions::from_query(&request.request.query, false)?;
         let path = request.request.info.path.strip_prefix(PATH).unwrap_or_default();
         let mut report = match path.trim_end_matches('/') {
-            "" => serde_json::to_value(self.known(overview)).map_err(errors::internal_error)?,
+            "" => serde_json::to_value(self.overview()).map_err(errors::internal_error)?,
             "/hosts" => self.hosts(&options)?,
             "/streams" => self.streams(&options, &request.request.query)?,
             _ => return Err(errors::unknown_resource().into()),
@@ -117,8 +129,37 @@ impl StatusEndpoint {
         state.map(|state| what(&mut state.lock())).unwrap_or_default()
     }
 
+    fn overview(&self) -> Overview {
+        let mut overview = self.known(overview);
+        let rules = self.board.rules.look(|rules| {
+            let hosts = rules.hosts();
+            let repositories = hosts.values().map(|host| host.repositories).sum();
+            (rules.count(), repositories)
+        });
+        (overview.streams_with_rules, overview.repositories) = rules.unwrap_or_default();
+        overview
+    }
+
     fn hosts(&self, options: &ListOptions) -> Result<Value, Box<Status>> {
-        let hosts = self.known(hosts);
+        let mut hosts = self.known(hosts);
+        let lists = self.board.rules.look(|rules| rules.hosts());
+        for (name, listed) in lists.unwrap_or_default() {
+            let at = match hosts.binary_search_by(|host| host.host.cmp(&name)) {
+                Ok(at) => at,
+                Err(at) => {
+                    let host = HostReport {
+                        host: name,
+                        ..HostReport::default()
+                    };
+                    hosts.insert(at, host);
+                    at
+                }
+            };
+            if let Some(host) = hosts.get_mut(at) {
+                host.repositories = listed.repositories;
+                host.lists_wait_until = listed.left_alone_until.and_then(shown);
+            }
+        }
         let last = last_of(options)?;
         let after = hosts.partition_point(|host| last.as_ref().is_some_and(|last| host.host <= *last));
         page(hosts.into_iter().skip(after), options, |host| host.host.clone())
@@ -138,18 +179,41 @@ impl StatusEndpoint {
         });
         // One more than is shown tells whether there is more.
         let wanted = size(options) + 1;
-        let mut streams = self.known(|state| {
-            let keys = streams_after(state, &namespace, last);
-            keys.take(wanted)
-                .map(|key| stream(state, key))
-                .collect::<Vec<_>>()
+        let from = first_of(&namespace, last);
+        let mut keys: BTreeSet<StreamKey> = self.known(|state| {
+            let keys = state.streams.range((from.clone(), Bound::Unbounded));
+            keys.take(wanted).cloned().collect()
         });
+        let with_rules = self.board.rules.look(|rules| {
+            let keys = rules.streams_from(from);
+            keys.take(wanted).cloned().collect::<Vec<_>>()
+        });
+        keys.extend(with_rules.unwrap_or_default());
+        let keys = keys
+            .into_iter()
+            .filter(|key| namespace.is_empty() || key.namespace == namespace);
+        let mut streams: Vec<StreamReport> = keys.take(wanted).map(|key| self.stream(&key)).collect();
         for stream in &mut streams {
             stream.last_change = self.last_change(&stream.namespace, &stream.name)?;
         }
         page(streams.into_iter(), options, |stream| {
             format!("{}/{}", stream.namespace, stream.name)
         })
+    }
+
+    fn stream(&self, key: &StreamKey) -> StreamReport {
+        let state = self.board.state();
+        let mut report = match state {
+            Some(state) => stream(&state.lock(), key),
+            None => StreamReport::of(key),
+        };
+        if let Some(rules) = self.board.rules.look(|rules| rules.stream(key)).flatten() {
+            report.rules = rules.rules;
+            report.last_check = report.last_check.max(rules.last_check.and_then(shown));
+            let next = [report.next_check, rules.next_check.and_then(shown)];
+            report.next_check = next.into_iter().flatten().min();
+        }
+        report
     }
 
     /// When a tag of the stream last pointed at something else.
@@ -191,6 +255,7 @@ fn overview(state: &mut State) -> Overview {
         checks_per_minute: checks.sum(),
         lag_seconds: lag.unwrap_or_default(),
         since: Some(state.began),
+        ..Overview::default()
     }
 }
 
@@ -212,28 +277,35 @@ fn hosts(state: &mut State) -> Vec<HostReport> {
             Why::Quota => "Quota",
         }),
         host: host.host,
+        ..HostReport::default()
     });
     reports.collect()
 }
 
-/// Streams of a namespace (all: empty) after the one that is named, in order.
-fn streams_after<'a>(
-    state: &'a State,
-    namespace: &'a str,
-    last: Option<StreamKey>,
-) -> impl Iterator<Item = &'a StreamKey> {
+impl StreamReport {
+    fn of(key: &StreamKey) -> Self {
+        Self {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            tags: 0,
+            rules: 0,
+            last_check: None,
+            next_check: None,
+            last_change: None,
+        }
+    }
+}
+
+/// Where the streams of a namespace (all: empty) begin after the one that is named.
+fn first_of(namespace: &str, last: Option<StreamKey>) -> Bound<StreamKey> {
     let first = StreamKey {
         namespace: namespace.to_owned(),
         name: String::new(),
     };
-    let from = match last {
+    match last {
         Some(last) if last >= first => Bound::Excluded(last),
         _ => Bound::Included(first),
-    };
-    state
-        .streams
-        .range((from, Bound::Unbounded))
-        .take_while(move |key| namespace.is_empty() || key.namespace == namespace)
+    }
 }
 
 fn stream(state: &State, key: &StreamKey) -> StreamReport {
@@ -242,13 +314,21 @@ fn stream(state: &State, key: &StreamKey) -> StreamReport {
     let last = tags.iter().filter_map(|tag| tag.last_check).max();
     let next = tags.iter().map(|tag| tag.next_check).min();
     StreamReport {
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
         tags: tags.len(),
         last_check: last.and_then(at),
         next_check: next.and_then(at),
-        last_change: None,
+        ..StreamReport::of(key)
     }
+}
+
+/// A moment as the system's clock shows it.
+fn shown(moment: Instant) -> Option<Timestamp> {
+    let (now, clock) = (Instant::now(), Timestamp::now());
+    let shown = match moment.checked_duration_since(now) {
+        Some(ahead) => clock.checked_add(ahead),
+        None => clock.checked_sub(now.duration_since(moment)),
+    };
+    whole_seconds(shown.ok()?)
 }
 
 fn whole_seconds(moment: Timestamp) -> Option<Timestamp> {
