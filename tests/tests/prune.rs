@@ -11,14 +11,15 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use imagestream_testkit::content::Content;
+use imagestream_testkit::etcd;
 use imagestream_testkit::image::Image;
 use imagestream_testkit::registry::TestRegistry;
 use imagestream_tests::client::{Client, imports, streams};
 use imagestream_tests::program;
-use imagestream_tests::server::{ADMIN, DEV, Server};
+use imagestream_tests::server::{ADMIN, DEV, Place, Server};
 use serde_json::{Value, json};
 
 const IMAGES: &str = "/apis/image.openshift.io/v1/images";
@@ -143,8 +144,23 @@ async fn a_dry_run_shows_what_goes_and_why_and_confirming_it_removes_just_that()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pruning_beside_imports_leaves_no_stream_pointing_at_an_image_that_is_gone() {
+    let server = Server::start();
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    let deleted = prune_beside_imports(&server, &client, 40).await;
+    assert!(deleted > 0, "nothing was deleted meanwhile");
+    let there = images(&client).await;
+    for image in named(&client).await {
+        assert!(there.contains(&image), "{image} is gone");
+    }
+}
+
+/// Imports at least so many times into each of a few streams, while another server, or the same, prunes again and again; how many
+/// images were deleted.
+async fn prune_beside_imports(pruner: &Server, client: &Client, imported: u32) -> usize {
     const BUILDS: u32 = 6;
-    const IMPORTS: u32 = 40;
+    /// If nothing is deleted for so long, that is wrong.
+    const MOST: u32 = 2000;
     // The same few images come and go, so that imports rely on images that a prune is just about to delete.
     let mut content = Content::new();
     for number in 0..BUILDS {
@@ -155,14 +171,12 @@ async fn pruning_beside_imports_leaves_no_stream_pointing_at_an_image_that_is_go
         );
     }
     let registry = TestRegistry::start(content);
-    let server = Server::start();
-    let client = Client::new(&server, ADMIN);
-    client.create_namespace("team").await;
     let is_over = Arc::new(AtomicBool::new(false));
+    let deleted = Arc::new(AtomicUsize::new(0));
     let pruning = tokio::task::spawn_blocking({
-        let (is_over, kubeconfig) = (Arc::clone(&is_over), server.place().path("data/admin.kubeconfig"));
+        let (is_over, deleted) = (Arc::clone(&is_over), Arc::clone(&deleted));
+        let kubeconfig = pruner.kubeconfig();
         move || {
-            let mut deleted = 0;
             while !is_over.load(Ordering::Relaxed) {
                 let all = [
                     "--confirm",
@@ -176,16 +190,18 @@ async fn pruning_beside_imports_leaves_no_stream_pointing_at_an_image_that_is_go
                 let (code, report) = prune(&kubeconfig, &all);
                 assert_eq!(code, 0, "{report}");
                 let report: Value = serde_json::from_str(&report).unwrap();
-                deleted += report["images"].as_array().unwrap().len();
+                deleted.fetch_add(report["images"].as_array().unwrap().len(), Ordering::Relaxed);
             }
-            deleted
         }
     });
     let mut importing = tokio::task::JoinSet::new();
     for stream in 0..3_u32 {
-        let (client, host) = (client.clone(), registry.host());
+        let (client, host, deleted) = (client.clone(), registry.host(), Arc::clone(&deleted));
         importing.spawn(async move {
-            for step in 0..IMPORTS {
+            for step in 0..MOST {
+                if step >= imported && deleted.load(Ordering::Relaxed) > 0 {
+                    break;
+                }
                 let from = format!("{host}/team/app:v{}", (step * 5 + stream) % BUILDS);
                 let import = json!({"kind": "ImageStreamImport", "apiVersion": "image.openshift.io/v1",
                     "metadata": {"name": format!("s{stream}")}, "spec": {"import": true, "images": [
@@ -207,10 +223,148 @@ async fn pruning_beside_imports_leaves_no_stream_pointing_at_an_image_that_is_go
         imported.unwrap();
     }
     is_over.store(true, Ordering::Relaxed);
-    let deleted = pruning.await.unwrap();
+    pruning.await.unwrap();
+    deleted.load(Ordering::Relaxed)
+}
+
+/// A name as manifests have.
+fn digest(number: usize) -> String {
+    format!("sha256:{number:064x}")
+}
+
+/// Makes images that nothing points at, many at a time.
+async fn make_images(client: &Client, numbers: std::ops::Range<usize>) {
+    let mut making = tokio::task::JoinSet::new();
+    for number in numbers {
+        let client = client.clone();
+        let name = digest(number);
+        making.spawn(async move {
+            let image = json!({"kind": "Image", "apiVersion": "image.openshift.io/v1", "metadata": {"name": name},
+                               "dockerImageReference": format!("r.example/team/app@{name}")});
+            let _ = client.post(IMAGES, &image).await.ok();
+        });
+        if making.len() == 16 {
+            making.join_next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(made) = making.join_next().await {
+        made.unwrap();
+    }
+}
+
+/// A stream whose tags `t0`, `t1`, … each had so many images, one after the other from `first` on.
+async fn make_stream(client: &Client, name: &str, first: usize, tags: usize, revisions: usize) {
+    let created = client
+        .post(&streams("team"), &json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {"name": name}}))
+        .await
+        .ok();
+    let tags: Vec<Value> = (0..tags)
+        .map(|tag| {
+            let items: Vec<Value> = (0..revisions)
+                .map(|revision| {
+                    let image = digest(first + tag * revisions + revision);
+                    json!({"created": "2020-01-01T00:00:00Z", "generation": 1, "image": image,
+                           "dockerImageReference": format!("r.example/team/app@{image}")})
+                })
+                .collect();
+            json!({"tag": format!("t{tag}"), "items": items})
+        })
+        .collect();
+    let mut stream = created;
+    stream["status"] = json!({"dockerImageRepository": "", "tags": tags});
+    let written = client
+        .put(&format!("{}/{name}/status", streams("team")), &stream)
+        .await;
+    assert_eq!(written.status, 200, "{}", written.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_while_it_prunes_has_whole_streams_and_their_images_and_the_next_prune_ends_the_work()
+ {
+    const STREAMS: usize = 6;
+    const TAGS: usize = 3;
+    const REVISIONS: usize = 4;
+    const NAMED: usize = STREAMS * TAGS * REVISIONS;
+    const LOOSE: usize = 600;
+    let options = [
+        "--confirm",
+        "--keep-younger-than",
+        "0s",
+        "--keep-tag-revisions",
+        "1",
+    ];
+    let mut server = Server::start();
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    make_images(&client, 0..NAMED + LOOSE).await;
+    for stream in 0..STREAMS {
+        let first = stream * TAGS * REVISIONS;
+        make_stream(&client, &format!("s{stream}"), first, TAGS, REVISIONS).await;
+    }
+    // Killed as soon as each of these many images are gone.
+    for gone in [1, 100, 300] {
+        let client = Client::new(&server, ADMIN);
+        let kubeconfig = server.kubeconfig();
+        let pruning = tokio::task::spawn_blocking(move || prune(&kubeconfig, &options));
+        while images(&client).await.len() > NAMED + LOOSE - gone && !pruning.is_finished() {}
+        server = server.kill().start();
+        // It may have ended first.
+        let _ = pruning.await.unwrap();
+        let client = Client::new(&server, ADMIN);
+        let there = images(&client).await;
+        println!("killed when {} images were left", there.len());
+        let list = client.get(&streams("team")).await.ok();
+        let found = list["items"].as_array().unwrap();
+        assert_eq!(found.len(), STREAMS);
+        for stream in found {
+            let tags = stream["status"]["tags"].as_array().unwrap();
+            assert_eq!(tags.len(), TAGS, "{stream}");
+            for tag in tags {
+                let items = tag["items"].as_array().unwrap().len();
+                assert!(items == 1 || items == REVISIONS, "{stream}");
+            }
+        }
+        for image in named(&client).await {
+            assert!(there.contains(&image), "{image} is gone");
+        }
+    }
+    let (code, report) = prune(&server.kubeconfig(), &options);
+    assert_eq!(code, 0, "{report}");
+    let client = Client::new(&server, ADMIN);
+    let newest: HashSet<String> = (0..STREAMS * TAGS).map(|tag| digest(tag * REVISIONS)).collect();
+    assert_eq!(images(&client).await, newest);
+    assert_eq!(named(&client).await.into_iter().collect::<HashSet<_>>(), newest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pruning_on_one_server_beside_imports_on_another_leaves_no_stream_pointing_at_an_image_that_is_gone()
+{
+    if !etcd::installed() {
+        return;
+    }
+    let etcd = etcd::single().await;
+    let start = || {
+        let place = Place::new();
+        let key_file = place.path("secret.key");
+        std::fs::write(&key_file, [7; 32]).expect("a key");
+        place
+            .config(&json!({
+                "storage": {"kind": "etcd", "endpoints": [etcd.url()], "prefix": "/test"},
+                "secrets": {"keyFile": key_file},
+            }))
+            .start()
+    };
+    let (pruner, importer) = (start(), start());
+    let client = Client::new(&importer, ADMIN);
+    client.create_namespace("team").await;
+    let deleted = prune_beside_imports(&pruner, &client, 20).await;
     assert!(deleted > 0, "nothing was deleted meanwhile");
-    let there = images(&client).await;
-    for image in named(&client).await {
-        assert!(there.contains(&image), "{image} is gone");
+    // Both see the same.
+    for server in [&pruner, &importer] {
+        let client = Client::new(server, ADMIN);
+        let there = images(&client).await;
+        for image in named(&client).await {
+            assert!(there.contains(&image), "{image} is gone");
+        }
     }
 }

@@ -12,9 +12,9 @@ use imagestream_apiserver::storage::{Keeping, Objects};
 use imagestream_import::{Engine, EngineOptions, Platform};
 use imagestream_registry::local_config::LocalConfig;
 use imagestream_registry::{Client, ClientOptions};
-use imagestream_store::Store;
 use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
+use imagestream_store::{Store, StoreError};
 
 use crate::context::Context;
 use crate::core::recorder::EventRecorder;
@@ -71,15 +71,12 @@ impl Opened {
     }
 
     /// The store, in which no stream begins to point at an image that is being pruned.
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
-        match self {
-            Self::Sqlite(store) => Arc::new(GuardedStore::new(Arc::new(store.clone()), STREAMS, IMAGES)),
-            Self::Etcd(store) => Arc::new(GuardedStore::new(
-                Arc::new(EtcdStore::clone(store)),
-                STREAMS,
-                IMAGES,
-            )),
-        }
+    pub(crate) async fn store(&self) -> Result<GuardedStore, StoreError> {
+        let store: Arc<dyn Store> = match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Etcd(store) => Arc::new(EtcdStore::clone(store)),
+        };
+        GuardedStore::open(store, STREAMS, IMAGES).await
     }
 
     /// Finishes what was submitted and lets go of the store.

@@ -19,8 +19,8 @@ use imagestream_apiserver::serve::{
 };
 use imagestream_apiserver::{errors, garbage, kubeconfig};
 use imagestream_import::Platform;
-use imagestream_store::StoreError;
 use imagestream_store::sqlite::OpenError;
+use imagestream_store::{Store, StoreError};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
@@ -37,7 +37,7 @@ use crate::data_dir::DataDir;
 use crate::image;
 use crate::notifications;
 use crate::open::{self, Opened};
-use crate::prune::{self, PruneEndpoint};
+use crate::prune::{self, GuardedStore, PruneEndpoint};
 use crate::settings::Settings;
 use crate::surroundings::Surroundings;
 
@@ -147,7 +147,9 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         Pki::open(&directory, &names, Timestamp::now())
     });
     let opened = Opened::open(&settings, &data).await?;
-    let context = Arc::new(open::context(&settings, &opened.store()).await?);
+    let guard = Arc::new(opened.store().await?);
+    let store: Arc<dyn Store> = Arc::<GuardedStore>::clone(&guard);
+    let context = Arc::new(open::context(&settings, &store).await?);
     let kinds = context.kinds();
     try_join_all(kinds.iter().map(|objects| objects.ready()))
         .await
@@ -165,7 +167,8 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     let prune: Arc<dyn PathEndpoint> = Arc::new(PruneEndpoint::new(&context));
     let mut paths = vec![status, prune];
     let mut tasks = surroundings.tasks;
-    tasks.push(Box::pin(prune::forget(Arc::clone(&context))));
+    tasks.push(Box::pin(guard.follow()));
+    tasks.push(Box::pin(prune::tidy(Arc::clone(&context))));
     if let Some((endpoint, task)) = notifications::endpoint(&settings.receivers, &context).await? {
         paths.push(endpoint);
         tasks.push(task);

@@ -57,7 +57,7 @@ impl Encoded {
     }
 
     /// Whether a text stands anywhere in it: a quick way to tell that it does not have a field.
-    pub(crate) fn mentions(&self, needle: &str) -> bool {
+    pub fn mentions(&self, needle: &str) -> bool {
         memchr::memmem::find(&self.bytes, needle.as_bytes()).is_some()
     }
 

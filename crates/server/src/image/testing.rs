@@ -90,11 +90,9 @@ impl TestServer {
         if let Some(rival) = options.rival {
             store = Arc::new(rival::Contended::new(store, rival));
         }
-        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(
-            store,
-            "/image.openshift.io/imagestreams/",
-            "/image.openshift.io/images/",
-        ));
+        let (streams, images) = ("/image.openshift.io/imagestreams/", "/image.openshift.io/images/");
+        let guarded = GuardedStore::open(store, streams, images).await;
+        let store: Arc<dyn Store> = Arc::new(guarded.unwrap());
         let objects = |form: Arc<dyn Form>| {
             let resource = form.resource();
             let prefix = format!("/{}/{}/", resource.kind.group, resource.plural);

@@ -1,7 +1,10 @@
 //! `POST /imagestream/v1/prune`: shortens the history of streams and deletes images that nothing points at.
 
+mod deletion;
 mod guard;
+mod marks;
 mod plan;
+mod read;
 mod run;
 
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use imagestream_apiserver::paths::{PathAnswer, PathEndpoint, PathRequest};
 
 use crate::context::Context;
 pub(crate) use guard::GuardedStore;
-pub(crate) use run::forget;
+pub(crate) use run::tidy;
 
 /// Where it is.
 const PATH: &str = "/imagestream/v1/prune";

@@ -3,15 +3,19 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::prune::marks::{Marked, expire, key, snapshot};
 
 const A: &str = "sha256:aa";
 
+/// Two servers of one store.
 struct Fixture {
-    store: Arc<dyn Store>,
+    store: Arc<GuardedStore>,
+    other: Arc<GuardedStore>,
     _directory: tempfile::TempDir,
 }
 
@@ -20,8 +24,13 @@ async fn fixture() -> Fixture {
     let inner = SqliteStore::open(directory.path(), SqliteOptions::default())
         .await
         .unwrap();
+    let open = || async {
+        let opened = GuardedStore::open(Arc::new(inner.clone()), "/streams/", "/images/").await;
+        Arc::new(opened.unwrap())
+    };
     Fixture {
-        store: Arc::new(GuardedStore::new(Arc::new(inner), "/streams/", "/images/")),
+        store: open().await,
+        other: open().await,
         _directory: directory,
     }
 }
@@ -40,17 +49,20 @@ impl Fixture {
         self.store.commit(&[], writes).await
     }
 
-    async fn mark(&self, image: &str) -> u64 {
-        let mark = Mark::Marked(Timestamp::UNIX_EPOCH).write(image).unwrap();
-        self.write(&[Write::Put(STATE.into(), "x".into()), mark])
-            .await
-            .unwrap()
+    async fn mark(&self, image: &str) -> Marked {
+        let marked = marks::mark(&*self.store, &[image.to_owned()], Timestamp::now()).await;
+        marked.unwrap().remove(0)
+    }
+
+    async fn end(&self, marked: Marked) {
+        marks::end(&*self.store, &[marked]).await.unwrap();
     }
 
     /// Deletes an image as a prune does; whether it could.
-    async fn delete(&self, image: &str, mark: u64) -> bool {
-        let same = Precondition::ModRevision(key(image), mark);
-        let remembered = Mark::Deleted(Timestamp::UNIX_EPOCH).write(image).unwrap();
+    async fn delete(&self, marked: &Marked) -> bool {
+        let image = &marked.image;
+        let same = Precondition::ModRevision(key(image), marked.revision);
+        let remembered = Mark::Deleted(Timestamp::now()).write(image).unwrap();
         let writes = [Write::Delete(format!("/images/{image}")), remembered];
         match self.store.commit(&[same], &writes).await {
             Ok(_) => true,
@@ -71,7 +83,7 @@ async fn who_points_at_a_marked_image_saves_it() {
     let mark = fixture.mark(A).await;
     fixture.write(&[pointing_at("s", A)]).await.unwrap();
     assert!(!fixture.has(&key(A)).await);
-    assert!(!fixture.delete(A, mark).await);
+    assert!(!fixture.delete(&mark).await);
     assert!(fixture.has("/images/sha256:aa").await);
 }
 
@@ -80,7 +92,7 @@ async fn who_points_at_a_deleted_image_is_told_so_unless_it_is_made_anew() {
     let fixture = fixture().await;
     fixture.write(&[image(A)]).await.unwrap();
     let mark = fixture.mark(A).await;
-    assert!(fixture.delete(A, mark).await);
+    assert!(fixture.delete(&mark).await);
     let refused = fixture.write(&[pointing_at("s", A)]).await.unwrap_err();
     assert!(
         matches!(&refused, StoreError::Conflict { key, .. } if key == "/images/sha256:aa"),
@@ -104,12 +116,14 @@ async fn who_points_at_a_list_saves_its_members_whether_the_list_is_new_or_not()
         fixture.write(&[image(A)]).await.unwrap();
         if !is_new {
             fixture.write(std::slice::from_ref(&list)).await.unwrap();
+            // A list that stays keeps its members: these are marked with it.
+            fixture.mark("list").await;
         }
         let mark = fixture.mark(A).await;
         let mut writes = vec![pointing_at("s", "list")];
         writes.extend(is_new.then_some(list));
         fixture.write(&writes).await.unwrap();
-        assert!(!fixture.delete(A, mark).await, "new: {is_new}");
+        assert!(!fixture.delete(&mark).await, "new: {is_new}");
     }
 }
 
@@ -118,7 +132,7 @@ async fn who_points_at_a_list_whose_member_was_deleted_is_told_so_unless_it_is_m
     let fixture = fixture().await;
     fixture.write(&[image(A)]).await.unwrap();
     let mark = fixture.mark(A).await;
-    assert!(fixture.delete(A, mark).await);
+    assert!(fixture.delete(&mark).await);
     let writes = [list_of("list", A), pointing_at("s", "list")];
     let refused = fixture.write(&writes).await.unwrap_err();
     assert!(
@@ -134,7 +148,7 @@ async fn a_stream_that_points_at_a_deleted_image_already_can_be_written() {
     let fixture = fixture().await;
     fixture.write(&[image(A)]).await.unwrap();
     let mark = fixture.mark(A).await;
-    assert!(fixture.delete(A, mark).await);
+    assert!(fixture.delete(&mark).await);
     let before = fixture.write(&[image(A), pointing_at("s", A)]).await.unwrap();
     // An administrator deletes it although the stream points at it.
     fixture
@@ -182,12 +196,103 @@ fn every_image_of_a_history_is_found_once() {
     assert_eq!(images(&Bytes::from(stream.to_string())), ["a", "b"]);
 }
 
-/// Writers that know images from before, and one who deletes what nobody points at, without a pause on either side.
+#[tokio::test]
+async fn who_points_at_an_image_whose_mark_has_ended_is_told_that_it_was_deleted_on_every_server() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(&mark).await);
+    fixture.end(mark).await;
+    assert!(!fixture.has(&key(A)).await);
+    for server in [&fixture.store, &fixture.other] {
+        let refused = server.commit(&[], &[pointing_at("s", A)]).await.unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Conflict { key, .. } if key == "/images/sha256:aa"),
+            "{refused}"
+        );
+    }
+    fixture.write(&[image(A), pointing_at("s", A)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_begins_after_a_prune_or_that_followed_it_bewares_of_no_other_images() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(&mark).await);
+    fixture.end(mark).await;
+    let inner = Arc::clone(&fixture.store.inner);
+    let new = GuardedStore::open(inner, "/streams/", "/images/").await.unwrap();
+    // It was never there: that is for others to care about.
+    let writes = [pointing_at("s", "sha256:never")];
+    for server in [&*fixture.store, &new] {
+        server.commit(&[], &writes).await.unwrap();
+    }
+    // It may have been there: this server has missed the mark.
+    fixture.other.commit(&[], &writes).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_list_that_is_written_saves_its_members_and_one_that_came_too_late_is_not_pointed_at() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    fixture.write(&[list_of("list", A)]).await.unwrap();
+    assert!(!fixture.delete(&mark).await);
+    let mark = fixture.mark(A).await;
+    assert!(fixture.delete(&mark).await);
+    fixture.end(mark).await;
+    fixture.write(&[list_of("late", A)]).await.unwrap();
+    let refused = fixture.write(&[pointing_at("s", "late")]).await.unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Conflict { key, .. } if key == "/images/sha256:aa"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn marks_of_a_prune_that_was_cut_short_expire() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let mark = fixture.mark(A).await;
+    let store = &*fixture.store;
+    let now = Timestamp::now();
+    expire(store, now).await.unwrap();
+    assert!(fixture.has(&key(A)).await, "it is not cut short");
+    expire(store, now + SignedDuration::from_mins(20)).await.unwrap();
+    assert_eq!(snapshot(store).await.unwrap().marks, []);
+    assert!(!fixture.delete(&mark).await, "it can't go on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_stream_ever_points_at_an_image_that_is_not_there() {
+async fn no_stream_of_the_server_that_prunes_ever_points_at_an_image_that_is_not_there() {
+    let fixture = fixture().await;
+    let store = Arc::clone(&fixture.store);
+    stress(fixture, store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stream_of_a_server_that_misses_marks_ever_points_at_an_image_that_is_not_there() {
+    let fixture = fixture().await;
+    let store = Arc::clone(&fixture.other);
+    stress(fixture, store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stream_of_a_server_that_follows_marks_ever_points_at_an_image_that_is_not_there() {
+    let fixture = fixture().await;
+    let store = Arc::clone(&fixture.other);
+    let following = tokio::spawn(Arc::clone(&store).follow());
+    stress(fixture, store).await;
+    following.abort();
+}
+
+/// Writers that know images from before, and one who deletes what nobody points at, without a pause on either side.
+/// `store` is the writers'.
+async fn stress(fixture: Fixture, store: Arc<GuardedStore>) {
     const IMAGES: u32 = 4;
     const WRITES: u32 = 300;
-    let fixture = Arc::new(fixture().await);
+    let fixture = Arc::new(fixture);
     let name = |number: u32| format!("sha256:{number:02}");
     for number in 0..IMAGES {
         fixture.write(&[image(&name(number))]).await.unwrap();
@@ -195,16 +300,16 @@ async fn no_stream_ever_points_at_an_image_that_is_not_there() {
     let (is_over, deletions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut writers = JoinSet::new();
     for writer in 0..3_u32 {
-        let fixture = Arc::clone(&fixture);
+        let store = Arc::clone(&store);
         writers.spawn(async move {
             for step in 0..WRITES {
                 let wanted = name((step * 7 + writer) % IMAGES);
                 // It was there when the writer looked, some time ago.
                 let stream = pointing_at(&writer.to_string(), &wanted);
-                match fixture.write(std::slice::from_ref(&stream)).await {
+                match store.commit(&[], std::slice::from_ref(&stream)).await {
                     Ok(_) => {}
                     Err(StoreError::Conflict { key, .. }) if key == format!("/images/{wanted}") => {
-                        fixture.write(&[image(&wanted), stream]).await.unwrap();
+                        store.commit(&[], &[image(&wanted), stream]).await.unwrap();
                     }
                     Err(error) => panic!("{error}"),
                 }
@@ -227,9 +332,10 @@ async fn no_stream_ever_points_at_an_image_that_is_not_there() {
                         .items
                         .iter()
                         .any(|item| images(&item.value).contains(&wanted));
-                    if !is_pointed_at && fixture.delete(&wanted, mark).await {
+                    if !is_pointed_at && fixture.delete(&mark).await {
                         deletions.fetch_add(1, Ordering::Relaxed);
                     }
+                    fixture.end(mark).await;
                 }
             }
         }

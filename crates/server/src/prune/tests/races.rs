@@ -9,11 +9,12 @@ use imagestream_testkit::registry::TestRegistry;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{STREAMS, digest, everything_old, make_image, make_stream};
+use super::{IMAGES, STREAMS, digest, everything_old, make_image, make_stream, names};
 use crate::image::testing::{Options as ServerOptions, Rival, TestServer, import};
-use crate::prune::guard::{Mark, STATE};
+use crate::prune::marks::{Mark, STATE, snapshot};
 use crate::prune::plan::Options;
-use crate::prune::run::{prune_known, read_images};
+use crate::prune::read;
+use crate::prune::run::{prune, prune_known};
 
 const IMPORTS: &str = "imagestreamimports";
 /// Far longer than an import without a registry's delays takes, and far shorter than tests may.
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a prune that deletes images leaves in the store.
 fn deletion(images: &[&str]) -> Vec<Write> {
-    let mut writes = vec![Write::Put(STATE.into(), "x".into())];
+    let mut writes = vec![Write::Put(STATE.into(), r#"{"ended":0}"#.into())];
     for image in images {
         writes.push(Mark::Deleted(Timestamp::now()).write(image).unwrap());
         writes.push(Write::Delete(format!("/image.openshift.io/images/{image}")));
@@ -32,7 +33,7 @@ fn deletion(images: &[&str]) -> Vec<Write> {
 #[tokio::test]
 async fn an_image_that_came_after_images_were_read_is_not_missing() {
     let server = TestServer::start().await;
-    let images = read_images(&server.context).await.unwrap();
+    let images = read::images(&server.context).await.unwrap();
     make_image(&server, 1).await;
     make_stream(&server, "s", &[1]).await;
     let options = Options {
@@ -110,4 +111,52 @@ async fn an_import_into_a_stream_whose_history_names_a_deleted_image_ends() {
     tokio::time::timeout(PATIENCE, importing)
         .await
         .expect("the import ends");
+}
+
+#[tokio::test]
+async fn members_of_a_list_that_came_after_images_were_read_stay() {
+    let server = TestServer::start().await;
+    make_image(&server, 1).await;
+    make_image(&server, 2).await;
+    let images = read::images(&server.context).await.unwrap();
+    let list = json!({"metadata": {"name": digest(3)}, "dockerImageReference": "r.example/a",
+                      "dockerImageManifests": [{"digest": digest(1), "mediaType": "application/vnd.oci.image.manifest.v1+json", "manifestSize": 1,
+                                                "architecture": "amd64", "os": "linux"}]});
+    let (code, body) = server.send("admin", "POST", IMAGES, Some(&list)).await;
+    assert_eq!(code, 201, "{body}");
+    let options = Options {
+        confirm: true,
+        ..everything_old()
+    };
+    let now = Timestamp::now() + SignedDuration::from_secs(1);
+    let report = prune_known(&server.context, images, &options, now).await.unwrap();
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert_eq!(names(&server).await, [digest(1), digest(3)]);
+}
+
+#[tokio::test]
+async fn after_a_prune_nothing_is_left_of_its_marks_and_a_stream_is_written_at_once() {
+    let rival = Arc::new(Rival::default());
+    let server = TestServer::start_with(ServerOptions {
+        rival: Some(Arc::clone(&rival)),
+        ..ServerOptions::default()
+    })
+    .await;
+    make_stream(&server, "s", &[]).await;
+    make_image(&server, 1).await;
+    let options = Options {
+        confirm: true,
+        ..everything_old()
+    };
+    let now = Timestamp::now() + SignedDuration::from_secs(1);
+    let report = prune(&server.context, &options, now).await.unwrap();
+    assert_eq!(report.images.len(), 1);
+    assert_eq!(snapshot(&*server.context.store).await.unwrap().marks, []);
+
+    rival.forestall(0);
+    let target = format!("{STREAMS}/s");
+    let change = json!({"metadata": {"labels": {"a": "b"}}});
+    let (code, body) = server.send("admin", "PATCH", &target, Some(&change)).await;
+    assert_eq!(code, 200, "{body}");
+    assert_eq!(rival.tried(), 1);
 }
