@@ -180,6 +180,10 @@ impl Recording<'_> {
             };
             noted.status.tags.insert(tag.clone(), history);
         }
+        if noted.status.tags.len() == stored.status.tags.len() {
+            // A write that changes nothing would have whoever follows the stream try again at once.
+            return;
+        }
         let write = StreamWriting::internal_update(noted, stored.clone());
         let written = match prepare(self.context, self.request, write).await {
             Ok(stream) => super::stream_write::commit(self.context, &stream, Some(revision)).await,

@@ -539,6 +539,31 @@ async fn an_import_beyond_a_limit_is_noted_in_the_stream_and_not_repeated_at_onc
 }
 
 #[tokio::test]
+async fn a_tag_that_may_not_move_because_of_a_limit_is_tried_with_patience_and_nothing_is_written() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let limit = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [
+        {"type": "openshift.io/ImageStream", "max": {"openshift.io/images": "1"}}]}});
+    place
+        .server
+        .store(&place.server.context.limit_ranges, limit)
+        .await;
+    let _controller = place.control(never_again());
+    let from = |version: &str| tags(&[("t", &format!("{}/team/app:{version}", registry.host()))]);
+    place.create("s", from("1.0.0")).await;
+    place.until("s", |stream| !item(stream, "t").is_null()).await;
+    place.patch("s", json!({"spec": from("1.0.1")})).await;
+    let wanted = place.stream("s").await;
+    // Whoever wrote the stream with each try would begin anew each time.
+    let begun = Instant::now();
+    while tries(&registry, "/team/app/manifests/1.0.1") < 4 {
+        assert!(begun.elapsed() < PATIENCE, "it is not tried");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(place.stream("s").await, wanted);
+}
+
+#[tokio::test]
 async fn a_registry_that_never_answers_does_not_keep_others_waiting() {
     let silent = TestRegistry::start(content());
     let other = TestRegistry::start(content());
