@@ -3,7 +3,7 @@
 use std::fmt;
 
 use globset::GlobMatcher;
-use regex::Regex;
+use regex::bytes::Regex;
 use semver::VersionReq;
 
 use super::version::TagVersion;
@@ -35,7 +35,7 @@ impl Pattern {
         match self {
             Self::Any => true,
             Self::Glob(glob) => glob.is_match(tag),
-            Self::Regex(regex) => regex.is_match(tag),
+            Self::Regex(regex) => regex.is_match(tag.as_bytes()),
         }
     }
 
@@ -43,9 +43,10 @@ impl Pattern {
     fn version<'a>(&self, tag: &'a str) -> &'a str {
         match self {
             Self::Regex(regex) if regex.capture_names().flatten().any(|name| name == VERSION_GROUP) => regex
-                .captures(tag)
+                .captures(tag.as_bytes())
                 .and_then(|captures| captures.name(VERSION_GROUP))
-                .map_or("", |group| group.as_str()),
+                .and_then(|group| tag.get(group.range()))
+                .unwrap_or_default(),
             _ => tag,
         }
     }

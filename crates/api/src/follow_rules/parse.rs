@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use globset::Glob;
 use jiff::SignedDuration;
-use regex::RegexBuilder;
+use regex::bytes::RegexBuilder;
 use semver::VersionReq;
 use serde::Deserialize;
 use serde_json::Value;
@@ -264,7 +264,9 @@ fn glob(text: &str, path: &Path) -> Result<Pattern, FieldError> {
 
 fn regex(text: &str, path: &Path) -> Result<Pattern, FieldError> {
     bounded(text, path)?;
+    // Tags are ASCII, and classes of all letters that there are would be large.
     let regex = RegexBuilder::new(text)
+        .unicode(false)
         .size_limit(MAX_REGEX_BYTES)
         .dfa_size_limit(MAX_REGEX_BYTES)
         .build()
@@ -462,6 +464,21 @@ pub(super) mod tests {
                 "expected a number from 1 to 500",
             ),
             (
+                "[{repository: x, match: {glob: a}, newest: -1}]",
+                "[0].newest",
+                "Invalid value: -1: invalid value: integer `-1`",
+            ),
+            (
+                "[{repository: x, match: {glob: a}, newest: 99999999999999999999}]",
+                "[0].newest",
+                "invalid",
+            ),
+            (
+                "[{repository: x, match: {semver: '>=99999999999999999999'}}]",
+                "[0].match.semver",
+                "expected a range of versions",
+            ),
+            (
                 "[{repository: x, match: {glob: a}, order: age}]",
                 "[0].order",
                 "unknown variant `age`, expected `semver` or `name`",
@@ -504,6 +521,18 @@ pub(super) mod tests {
                 "{text}: {errors:?}"
             );
         }
+    }
+
+    #[test]
+    fn patterns_are_of_ascii_as_tags_are_so_that_usual_ones_are_small() {
+        let matcher =
+            rule(r"match: {regex: '^(?<version>\d{1,4}[\w.]{1,60})-\w{1,40}$', semver: '*'}").matcher;
+        assert!(matcher.matches("1.2.3-alpine") && !matcher.matches("1.2.3"));
+        // Registries list what they want.
+        for tag in ["1.2.3-é", "١.2.3-alpine", "\u{0}", ""] {
+            assert!(!matcher.matches(tag), "{tag:?}");
+        }
+        assert!(parsed(r"[{repository: x, match: {regex: '\p{L}'}}]").unwrap_err()[0].contains("Unicode"));
     }
 
     #[test]
