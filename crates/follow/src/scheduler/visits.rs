@@ -229,6 +229,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_answers_a_visit_is_checked_again_at_once() {
+        let mut scheduler = scheduler(1_200);
+        for _ in 0..3 {
+            assert!(matches!(scheduler.visit("h", START), Visit::At(_)));
+            scheduler.visited("h", START, Some(Failure::Unreachable), &Feedback::default());
+        }
+        follow(&mut scheduler, "h");
+        scheduler.poke("h", "a", Some("1"), START);
+        let Poll::Tell(id) = scheduler.poll(START) else {
+            panic!("it can't be reached");
+        };
+        scheduler.told(id, START);
+        let now = START.after(Duration::from_secs(15));
+        assert_eq!(scheduler.visit("h", now), Visit::At(now));
+        scheduler.visited("h", now, None, &Feedback::default());
+        assert_eq!(scheduler.poll(now), Poll::Ask(id));
+    }
+
+    #[test]
     fn a_host_that_counts_visits_is_not_visited_when_none_is_left() {
         let mut scheduler = scheduler(1_200);
         let quota = |remaining| Feedback {
