@@ -252,20 +252,20 @@ Exit status: 0 done, 1 something could not be pruned or the server did not answe
 #[command(after_help = PRUNE_EXAMPLES)]
 pub(crate) struct PruneArguments {
     /// Do it; without this it is only shown what would be done
-    #[arg(long)]
+    #[arg(long, default_value_t = false, hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) confirm: bool,
 
     /// Keep at least this many of the newest revisions of each tag [default: 3]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub(crate) keep_tag_revisions: Option<u32>,
+    pub(crate) keep_tag_revisions: Option<i64>,
 
     /// Keep streams, revisions and images that are younger [default: 1h]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) keep_younger_than: Option<String>,
 
     /// Choose revisions whose image exceeds the limits of its namespace, whatever their age and number
-    #[arg(long, conflicts_with_all = ["keep_tag_revisions", "keep_younger_than"])]
-    pub(crate) prune_over_size_limit: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) prune_over_size_limit: Option<bool>,
 
     /// Delete imported images too, not only pushed ones
     #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -274,6 +274,10 @@ pub(crate) struct PruneArguments {
     /// Only shorten the history of the streams of this namespace, and delete no images
     #[arg(short, long, value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
+
+    /// There are none: what would they name?
+    #[arg(hide = true)]
+    pub(crate) arguments: Vec<String>,
 
     /// Form of the result
     #[arg(short, long, value_enum, default_value = "table")]

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &PruneArguments) -> Result<Exit, Error> {
     output::print(&text)?;
     let failures = list(&report["failures"]);
     for failure in failures {
-        eprintln!("error: {}", text_of(failure));
+        eprintln!("error deleting {}", text_of(failure));
     }
     Ok(if failures.is_empty() {
         Exit::Success
@@ -45,31 +45,59 @@ pub(crate) fn run(arguments: &PruneArguments) -> Result<Exit, Error> {
     })
 }
 
-/// The options as the server reads them.
+/// The options as the server reads them; what makes no sense is refused in the words of `oc adm prune images`.
 fn options(arguments: &PruneArguments) -> Result<Value, Error> {
+    let refused = |why: &str| Err(Error::Usage(why.to_owned()));
+    if !arguments.arguments.is_empty() {
+        return refused("no arguments are allowed to this command");
+    }
+    let chooses_by_age = arguments.keep_tag_revisions.is_some() || arguments.keep_younger_than.is_some();
+    if arguments.prune_over_size_limit.is_some() && chooses_by_age {
+        return refused(
+            "--prune-over-size-limit cannot be specified with --keep-tag-revisions nor --keep-younger-than",
+        );
+    }
     let mut options = json!({
         "confirm": arguments.confirm,
-        "pruneOverSizeLimit": arguments.prune_over_size_limit,
+        "pruneOverSizeLimit": arguments.prune_over_size_limit.unwrap_or(false),
         "all": arguments.all,
     });
-    if let Some(number) = arguments.keep_tag_revisions {
-        options["keepTagRevisions"] = number.into();
-    }
     if let Some(text) = &arguments.keep_younger_than {
-        let age = text.parse::<SignedDuration>().ok().map(|age| age.as_secs());
-        let age = age
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .ok_or_else(|| {
-                Error::Usage(format!(
-                    "--keep-younger-than: {text:?}: expected a time of 0s or more, for example 24h or 30m"
-                ))
-            })?;
-        options["keepYoungerThanSeconds"] = age.into();
+        let age = age(text).ok_or_else(|| {
+            Error::Usage(format!(
+                "--keep-younger-than: {text:?}: expected a time, for example 24h or 1h30m"
+            ))
+        })?;
+        let Ok(seconds) = u64::try_from(age.as_secs()) else {
+            return refused("--keep-younger-than must be greater than or equal to 0");
+        };
+        // What is a part of a second too young is kept.
+        options["keepYoungerThanSeconds"] = (seconds + u64::from(age.subsec_nanos() > 0)).into();
+    }
+    if let Some(number) = arguments.keep_tag_revisions {
+        if number < 0 {
+            return refused("--keep-tag-revisions must be greater than or equal to 0");
+        }
+        options["keepTagRevisions"] = number.into();
     }
     if let Some(namespace) = &arguments.namespace {
         options["namespace"] = namespace.as_str().into();
     }
     Ok(options)
+}
+
+/// A time as Go writes it, where 0 needs no unit.
+fn age(text: &str) -> Option<SignedDuration> {
+    if text == "0" {
+        return Some(SignedDuration::ZERO);
+    }
+    let age: SignedDuration = text.parse().ok()?;
+    // A part of a second below zero is below zero.
+    Some(if age.is_negative() && age.as_secs() == 0 {
+        SignedDuration::from_secs(-1)
+    } else {
+        age
+    })
 }
 
 /// A row for everything that goes.
@@ -185,17 +213,46 @@ mod tests {
             json!({"confirm": true, "pruneOverSizeLimit": false, "all": false, "keepTagRevisions": 0,
                    "keepYoungerThanSeconds": 5400, "namespace": "team"})
         );
+        for (text, seconds) in [
+            ("0", 0),
+            ("1h0m0s", 3600),
+            ("1.5h", 5400),
+            ("720h", 2_592_000),
+            ("1500ms", 2),
+        ] {
+            let options = given(&["--keep-younger-than", text]).unwrap();
+            assert_eq!(options["keepYoungerThanSeconds"], seconds, "{text}");
+        }
+        let of_size = given(&["--prune-over-size-limit", "--confirm=false"]).unwrap();
+        assert_eq!(
+            of_size,
+            json!({"confirm": false, "pruneOverSizeLimit": true, "all": true})
+        );
+        let not_both =
+            "--prune-over-size-limit cannot be specified with --keep-tag-revisions nor --keep-younger-than";
+        let younger = "--keep-younger-than must be greater than or equal to 0";
         for (arguments, expected) in [
-            (&["--keep-younger-than", "-1h"][..], "--keep-younger-than"),
-            (&["--keep-younger-than", "soon"], "expected a time of 0s or more"),
-            (&["--keep-tag-revisions", "-1"], "--keep-tag-revisions"),
+            (&["app"][..], "no arguments are allowed to this command"),
+            (&["--keep-younger-than", "-1h"], younger),
+            (&["--keep-younger-than", "-1ms"], younger),
+            (
+                &["--keep-younger-than", "soon"],
+                "--keep-younger-than: \"soon\": expected a time, for example 24h or 1h30m",
+            ),
+            (
+                &["--keep-tag-revisions", "-1"],
+                "--keep-tag-revisions must be greater than or equal to 0",
+            ),
             (
                 &["--prune-over-size-limit", "--keep-tag-revisions", "3"],
-                "cannot be used with",
+                not_both,
+            ),
+            (
+                &["--prune-over-size-limit=false", "--keep-younger-than=1h"],
+                not_both,
             ),
         ] {
-            let error = given(arguments).unwrap_err();
-            assert!(error.contains(expected), "{arguments:?}: {error}");
+            assert_eq!(given(arguments).unwrap_err(), expected, "{arguments:?}");
         }
     }
 

@@ -10,7 +10,7 @@ mod run;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use http::Method;
+use http::{Method, StatusCode};
 use imagestream_api::types::Status;
 use imagestream_apiserver::errors;
 use imagestream_apiserver::paths::{PathAnswer, PathEndpoint, PathRequest};
@@ -50,8 +50,13 @@ impl PruneEndpoint {
         };
         let _turn = self.turn.lock().await;
         let report = run::prune(&self.context, &options, request.request.now).await?;
-        let report = serde_json::to_value(report).map_err(errors::internal_error)?;
-        Ok(PathAnswer::json(&report))
+        // Not by way of a value, which would take many times the memory of what may be a long report.
+        let body = serde_json::to_vec(&report).map_err(errors::internal_error)?;
+        Ok(PathAnswer {
+            status: StatusCode::OK,
+            content_type: "application/json",
+            body: body.into(),
+        })
     }
 }
 
