@@ -197,7 +197,7 @@ pub fn tls(ca_pem: &str, own: Option<(&str, &str)>) -> ClientConfig {
     }
 }
 
-/// Bare TLS connections to one server, on which HTTP/1.1 is spoken.
+/// Bare TLS connections to one server.
 #[derive(Clone)]
 pub struct Connector {
     connector: TlsConnector,
@@ -205,13 +205,32 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// For this server.
+    /// For this server, with HTTP/1.1.
     #[must_use]
     pub fn new(server: &Server) -> Self {
+        Self::with_tls(server, tls(&server.ca_pem(), None))
+    }
+
+    /// For this server, with HTTP/2.
+    #[must_use]
+    pub fn http2(server: &Server) -> Self {
+        let mut config = tls(&server.ca_pem(), None);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::with_tls(server, config)
+    }
+
+    fn with_tls(server: &Server, config: ClientConfig) -> Self {
         Self {
-            connector: TlsConnector::from(Arc::new(tls(&server.ca_pem(), None))),
+            connector: TlsConnector::from(Arc::new(config)),
             address: server.address(),
         }
+    }
+
+    /// For a server at another address that shows a certificate of the same authority.
+    #[must_use]
+    pub fn at(mut self, address: std::net::SocketAddr) -> Self {
+        self.address = address;
+        self
     }
 
     /// A new connection.

@@ -1,28 +1,39 @@
-//! One kept-alive HTTP/1.1 connection over TLS, as an API client has it.
+//! A kept-alive connection over TLS, as an API client has it.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use imagestream_bench::Result;
 use imagestream_tests::client::Connector;
 use imagestream_tests::server::ADMIN;
 
 /// A connection of the administrator's.
-pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+pub(crate) struct Connection(Sender);
+
+enum Sender {
+    One(http1::SendRequest<Full<Bytes>>),
+    Many(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
-    /// Opens one.
+    /// Opens one, with HTTP/1.1.
     pub(crate) async fn open(connector: &Connector) -> Result<Self> {
         let stream = connector.connect().await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // An error of the connection is one of the request on it, too.
         tokio::spawn(connection);
-        Ok(Self { sender })
+        Ok(Self(Sender::One(sender)))
+    }
+
+    /// Opens one with HTTP/2, which this many share. The connector has to offer it.
+    pub(crate) async fn open_shared(connector: &Connector, by: usize) -> Result<Vec<Self>> {
+        let stream = connector.connect().await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok((0..by).map(|_| Self(Sender::Many(sender.clone()))).collect())
     }
 
     /// Sends a request and returns when the head of the answer is there, which must tell of success.
@@ -34,13 +45,21 @@ impl Connection {
     ) -> Result<Response<Incoming>> {
         let request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
             .header(header::AUTHORIZATION, format!("Bearer {ADMIN}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
-        self.sender.ready().await?;
-        let answer = self.sender.send_request(request).await?;
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = Full::new(body);
+        let answer = match &mut self.0 {
+            Sender::One(sender) => {
+                sender.ready().await?;
+                let request = request.uri(path).header(header::HOST, "localhost");
+                sender.send_request(request.body(body)?).await?
+            }
+            Sender::Many(sender) => {
+                sender.ready().await?;
+                let request = request.uri(format!("https://localhost{path}"));
+                sender.send_request(request.body(body)?).await?
+            }
+        };
         if answer.status().is_success() {
             return Ok(answer);
         }

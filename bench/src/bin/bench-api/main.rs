@@ -1,12 +1,16 @@
 //! Measures the server as its clients see it: over TLS, on connections that are kept.
 //!
 //! Prints a table for people and, as the last line, one JSON object of figures. `BENCH_DIR` names the directory for
-//! data (a real disk; default: the current directory), `IMAGESTREAM_BIN` the program (default: `imagestream` beside
-//! this one). Client, server and registry share the machine.
+//! data (a real disk; default: the current directory), `BENCH_MEMORY_DIR` one in memory (default: `/dev/shm`), which tells
+//! what creating costs where syncing costs nothing, `IMAGESTREAM_BIN` the program (default: `imagestream` beside this
+//! one). Client, server and registry share the machine.
 
 mod connection;
+mod floor;
 mod watch;
 
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +33,8 @@ const PER_NAMESPACE: usize = 1_000;
 const TAGS: usize = 3;
 /// Connections of those who create and read at the same time.
 const CONNECTIONS: usize = 8;
+/// Requests that share one connection with HTTP/2.
+const SHARED_BY: usize = 8;
 /// Starts of each kind; the median counts.
 const STARTS: usize = 5;
 /// Images that are imported, one after another.
@@ -98,23 +104,29 @@ fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// Creates all streams, and returns what that took.
-async fn create(connector: &Connector) -> Result<Figures> {
-    let mut admin = Connection::open(connector).await?;
+/// Makes the namespaces of all streams.
+async fn create_namespaces(server: &Server) -> Result<()> {
+    let mut admin = Connection::open(&Connector::new(server)).await?;
     for number in (0..STREAMS).step_by(PER_NAMESPACE) {
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(number)}});
         let body = body.to_string().into();
         admin.ask(Method::POST, "/api/v1/namespaces", body).await?;
     }
-    let connections = connections(connector, CONNECTIONS).await?;
-    let each = STREAMS / CONNECTIONS;
+    Ok(())
+}
+
+/// Creates these streams from as many clients as there are connections, and returns what that took.
+async fn create(connections: Vec<Connection>, streams_of: Range<usize>) -> Result<Figures> {
+    let clients = connections.len();
+    let each = streams_of.len() / clients;
+    let connections: Arc<Vec<_>> = Arc::new(connections.into_iter().map(Mutex::new).collect());
     measure(
-        CONNECTIONS,
+        clients,
         move |_, done| done < each,
         move |client, done| {
             let connections = Arc::clone(&connections);
+            let number = streams_of.start + client * each + done;
             async move {
-                let number = client * each + done;
                 let mut connection = connections[client].lock().await;
                 let path = streams(&namespace(number));
                 connection.ask(Method::POST, &path, stream(number)).await?;
@@ -123,6 +135,37 @@ async fn create(connector: &Connector) -> Result<Figures> {
         },
     )
     .await
+}
+
+/// Creates all streams: half of them one after another on each connection, half with several requests in flight.
+async fn create_all(server: &Server, place: &str) -> Result<(Figures, Figures)> {
+    create_namespaces(server).await?;
+    let (mut alone, mut shared) = (Vec::new(), Vec::new());
+    for _ in 0..CONNECTIONS {
+        alone.push(Connection::open(&Connector::new(server)).await?);
+        shared.extend(Connection::open_shared(&Connector::http2(server), SHARED_BY).await?);
+    }
+    let in_flight = shared.len();
+    // Each client creates as many.
+    let half = STREAMS - STREAMS / 2 / in_flight * in_flight;
+    let alone = create(alone, 0..half).await?;
+    alone.row(&format!("create, {CONNECTIONS} in flight, {place}"));
+    let shared = create(shared, half..STREAMS).await?;
+    shared.row(&format!("create, {in_flight} in flight, {place}"));
+    Ok((alone, shared))
+}
+
+/// A server without a disk: what creating costs apart from syncing. Nothing where there is no file system in memory.
+async fn create_in_memory(program: &Path) -> Result<Option<(Figures, Figures)>> {
+    let place = std::env::var_os("BENCH_MEMORY_DIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
+    if !place.is_dir() {
+        println!("no {}: creating is measured on the disk only", place.display());
+        return Ok(None);
+    }
+    let server = Place::with_program(program.to_owned(), &place).start();
+    let created = create_all(&server, "memory").await?;
+    let _ = server.stop();
+    Ok(Some(created))
 }
 
 /// Reads single streams for two seconds.
@@ -201,8 +244,8 @@ async fn main() -> Result<()> {
     row("ready, empty store", &format!("{ready:.1?}"));
     row("resident, empty store", &format!("{:.1} MB", megabytes(idle)));
 
-    let created = create(&Connector::new(&server)).await?;
-    created.row(&format!("create, {CONNECTIONS} connections"));
+    let (created, created_shared) = create_all(&server, "disk").await?;
+    let in_memory = create_in_memory(&program).await?;
     let (server, ready10k) = starts({
         let mut first = Some(server);
         move |server| Ok(server.or(first.take()).ok_or("a server")?.stop())
@@ -222,6 +265,11 @@ async fn main() -> Result<()> {
         "list of 10,000",
         &format!("{listed:.1?}, {:.1} MB", megabytes(bytes as u64)),
     );
+    let ready_bytes = floor::start(&server, Bytes::from(vec![b'x'; bytes]))?;
+    let (_, floor) = list(&connector.clone().at(ready_bytes), "/").await?;
+    let over_floor = listed.as_secs_f64() / floor.as_secs_f64();
+    row("  as many bytes, ready in memory", &format!("{floor:.1?}"));
+    row("  the list, in those", &format!("{over_floor:.2}"));
     let (page_bytes, page) = list(&connector, &format!("{ALL_STREAMS}?limit=500")).await?;
     row(
         "list of the first 500",
@@ -249,7 +297,11 @@ async fn main() -> Result<()> {
             "idle_mb": rounded(megabytes(idle)),
             "list10k_ms": rounded(millis(listed)),
             "get_p50_ms": rounded(millis(one.p50)),
+            "list10k_over_floor": rounded(over_floor),
             "create_per_s": created.per_second.round(),
+            "create64_per_s": created_shared.per_second.round(),
+            "create_memory_per_s": in_memory.map(|(alone, _)| alone.per_second.round()),
+            "create64_memory_per_s": in_memory.map(|(_, shared)| shared.per_second.round()),
             "import1_p50_ms": rounded(millis(fresh.p50)),
             "import1_p99_ms": rounded(millis(fresh.p99)),
             "import1_known_p50_ms": rounded(millis(known.p50)),
