@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -277,6 +278,28 @@ impl Object {
         match self {
             Self::Value(value) => Ok(value),
             Self::Encoded(encoded) => encoded.to_value(),
+        }
+    }
+
+    /// The object as its type.
+    ///
+    /// # Errors
+    /// 500 if it is not JSON of that type.
+    pub fn decode<T: DeserializeOwned>(self) -> Result<T, Box<Status>> {
+        match self {
+            Self::Value(value) => {
+                serde_json::from_value(value).map_err(|error| errors::internal_error(error).into())
+            }
+            Self::Encoded(encoded) => encoded.decode(),
+        }
+    }
+
+    /// Whether a text may stand anywhere in it: a quick way to tell that it does not have a field.
+    #[must_use]
+    pub fn may_mention(&self, needle: &str) -> bool {
+        match self {
+            Self::Value(_) => true,
+            Self::Encoded(encoded) => encoded.mentions(needle),
         }
     }
 }

@@ -24,17 +24,22 @@ impl RegistryHosts {
             .map(String::as_str)
             .find(|host| !host.is_empty())
     }
+
+    /// Where a stream can be pulled from, inside of the cluster and outside, if its spec names this repository.
+    #[must_use]
+    pub fn repositories(&self, namespace: &str, name: &str, of_spec: &str) -> (String, String) {
+        let at = |host: &str| format!("{host}/{namespace}/{name}");
+        let repository = self.internal().map_or_else(|| of_spec.to_owned(), at);
+        let public = self.external().map(at).unwrap_or_default();
+        (repository, public)
+    }
 }
 
 /// Fills in both fields, whatever they say.
 pub fn fill_in(stream: &mut ImageStream, hosts: &RegistryHosts) {
     let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
     let name = stream.metadata.name.as_deref().unwrap_or_default();
-    let at = |host: &str| format!("{host}/{namespace}/{name}");
-    let repository = hosts
-        .internal()
-        .map_or_else(|| stream.spec.docker_image_repository.clone(), at);
-    let public = hosts.external().map(at).unwrap_or_default();
+    let (repository, public) = hosts.repositories(namespace, name, &stream.spec.docker_image_repository);
     stream.status.docker_image_repository = repository;
     stream.status.public_docker_image_repository = public;
 }

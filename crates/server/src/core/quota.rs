@@ -20,6 +20,7 @@ use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_apiserver::storage::{Objects, failed};
 use imagestream_store::{Precondition, StoreError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -62,6 +63,18 @@ impl Name {
             Self::Generated(prefix) => name.starts_with(prefix.as_str()),
         }
     }
+}
+
+/// What matters of an object that is counted.
+#[derive(Deserialize)]
+struct Counted {
+    metadata: CountedName,
+}
+
+#[derive(Deserialize)]
+struct CountedName {
+    namespace: String,
+    name: String,
 }
 
 /// A charge whose object has not been seen yet.
@@ -248,17 +261,16 @@ impl Quotas {
                     None => return Ok(()),
                     Some((_, WatchEvent::Error(status))) => return Err(status),
                     Some((of, WatchEvent::Added(object) | WatchEvent::Deleted(object))) => {
-                        let object = object.into_value()?;
-                        let (namespace, name) = (text(&object, "namespace"), text(&object, "name"));
+                        let Counted { metadata: CountedName { namespace, name } } = object.decode()?;
                         self.settle(|open| {
                             std::ptr::eq(open.charge.of, of)
                                 && open.charge.namespace == namespace
-                                && open.charge.name.fits(name)
+                                && open.charge.name.fits(&name)
                         });
                         if changed.is_empty() {
                             round = Instant::now() + ROUND;
                         }
-                        changed.insert(namespace.to_owned());
+                        changed.insert(namespace);
                     }
                     Some((_, WatchEvent::Modified(_) | WatchEvent::Bookmark(_))) => {}
                 },

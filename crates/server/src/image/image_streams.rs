@@ -70,6 +70,9 @@ impl Form for StreamForm {
     }
 
     fn shown(&self, stored: &Value) -> Option<Value> {
+        if self.is_shown_as_stored(stored) {
+            return None;
+        }
         // One that can't be read is shown as it is.
         let before = ImageStream::deserialize(stored).ok()?;
         let mut stream = before.clone();
@@ -99,6 +102,36 @@ impl Form for StreamForm {
             },
             ..ImageStream::default()
         })
+    }
+}
+
+impl StreamForm {
+    /// Whether nothing would be filled in: so it is with streams that were written under this configuration, and the
+    /// stream need not be read with its type to tell.
+    fn is_shown_as_stored(&self, stored: &Value) -> bool {
+        let is_set = |object: &Value, field: &str| {
+            let value = object.pointer(field).and_then(Value::as_str);
+            value.is_some_and(|value| !value.is_empty())
+        };
+        let tags = stored.pointer("/spec/tags").and_then(Value::as_array);
+        let has_defaults = tags
+            .into_iter()
+            .flatten()
+            .all(|tag| is_set(tag, "/importPolicy/importMode") && is_set(tag, "/referencePolicy/type"));
+        let text = |pointer: &str| {
+            stored
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (repository, public) = self.hosts.repositories(
+            text("/metadata/namespace"),
+            text("/metadata/name"),
+            text("/spec/dockerImageRepository"),
+        );
+        has_defaults
+            && repository == text("/status/dockerImageRepository")
+            && public == text("/status/publicDockerImageRepository")
     }
 }
 

@@ -7,13 +7,13 @@ use imagestream_api::stream::source::{Source, Sources, StreamKey};
 use imagestream_api::stream::write::{Answers, Resolved, Write};
 use imagestream_api::types::{ImageStream, Kind, ObjectMeta, Status, Time, Typed};
 use imagestream_apiserver::authn::UserInfo;
-use imagestream_apiserver::endpoint::Request;
+use imagestream_apiserver::endpoint::{Object, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::rbac::{Attributes, Target};
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::limits::stream_violation;
@@ -113,8 +113,8 @@ pub(crate) fn typed<T: DeserializeOwned>(object: Value) -> Result<T, Box<Status>
 
 /// A stream as it is stored or was told of, for those who look at all of them: one that can't be read is logged and left
 /// out, and keeps nobody from the others.
-pub(crate) fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream> {
-    match object.and_then(typed) {
+pub(crate) fn readable(stream: Result<ImageStream, Box<Status>>) -> Option<ImageStream> {
+    match stream {
         Ok(stream) => Some(stream),
         Err(status) => {
             let why = status.message.unwrap_or_default();
@@ -122,6 +122,40 @@ pub(crate) fn readable(object: Result<Value, Box<Status>>) -> Option<ImageStream
             None
         }
     }
+}
+
+/// What stands in a stream that has a scheduled tag: for [`mentioning`].
+pub(crate) const SCHEDULED: &str = "\"scheduled\":true";
+
+/// A stream for those to whom it matters only if one of these texts stands in it: of another one nothing but its name is
+/// decoded, which takes a tenth of the time.
+///
+/// # Errors
+/// 500 if it is none.
+pub(crate) fn mentioning(object: Object, texts: &[&str]) -> Result<ImageStream, Box<Status>> {
+    if texts.iter().any(|text| object.may_mention(text)) {
+        return object.decode();
+    }
+    let Named { metadata } = object.decode()?;
+    Ok(ImageStream {
+        metadata: ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            ..ObjectMeta::default()
+        },
+        ..ImageStream::default()
+    })
+}
+
+#[derive(Deserialize)]
+struct Named {
+    metadata: Name,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: Option<String>,
+    namespace: Option<String>,
 }
 
 /// The key of a stream of which nothing but the metadata matters.
@@ -174,4 +208,36 @@ fn reviews(context: &Context, user: &UserInfo, wanted: BTreeSet<StreamKey>) -> R
         (key, review)
     };
     wanted.into_iter().map(review).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::image::testing::TestServer;
+
+    #[tokio::test]
+    async fn of_a_stream_that_mentions_nothing_that_matters_only_the_name_is_read() {
+        let server = TestServer::start().await;
+        for (name, scheduled) in [("follows", true), ("does-not", false)] {
+            let from = json!({"kind": "DockerImage", "name": "r.test/scheduled:true"});
+            let tag = json!({"name": "t", "from": from, "importPolicy": {"scheduled": scheduled}});
+            let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+                "metadata": {"name": name}, "spec": {"tags": [tag]}});
+            let answer = server.post("admin", "imagestreams", &stream, 201).await;
+            let namespace = text(&answer, "namespace");
+            let stored = server
+                .context
+                .streams
+                .shown(namespace, name)
+                .await
+                .unwrap()
+                .unwrap();
+            let read = mentioning(stored.clone().into(), &[SCHEDULED]).unwrap();
+            assert_eq!(StreamKey::of(&read), key_of(&answer));
+            assert_eq!(read.spec.tags.len(), usize::from(scheduled), "{name}");
+            assert_eq!(stored.decode::<ImageStream>().unwrap(), typed(answer).unwrap());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use imagestream_api::follow_rules;
+use imagestream_api::follow_rules::{self, RULES_ANNOTATION};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::ImageStream;
@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::context::Context;
-use crate::image::stream_write::{key_of, readable};
+use crate::image::stream_write::{SCHEDULED, key_of, mentioning, readable};
 
 /// Pause before the streams are listed again after a watch was lost.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -121,8 +121,8 @@ impl FollowedTags {
             .all("", &LabelSelector::default(), &FieldSelector::default())
             .await?;
         let mut fresh = State::default();
-        for (position, encoded) in found.iter().enumerate() {
-            if let Some(stream) = readable(encoded.to_value()) {
+        for (position, encoded) in found.into_iter().enumerate() {
+            if let Some(stream) = readable(mentioning(encoded.into(), &[SCHEDULED, RULES_ANNOTATION])) {
                 fresh.set(StreamKey::of(&stream), self.hashes(&stream));
             }
             if position % BATCH == BATCH - 1 {
@@ -136,7 +136,7 @@ impl FollowedTags {
     fn hear(&self, event: WatchEvent) -> Result<(), Box<Status>> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                if let Some(stream) = readable(object.into_value()) {
+                if let Some(stream) = readable(mentioning(object, &[SCHEDULED, RULES_ANNOTATION])) {
                     let hashes = self.hashes(&stream);
                     self.lock().set(StreamKey::of(&stream), hashes);
                 }

@@ -40,7 +40,7 @@ use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
-use crate::image::stream_write::readable;
+use crate::image::stream_write::{readable, typed};
 
 /// Most streams that are imported at once.
 const WORKERS: usize = 50;
@@ -135,7 +135,7 @@ impl ImportController {
             .await?;
         let mut are_there = BTreeSet::new();
         for (position, encoded) in found.iter().enumerate() {
-            if let Some(stream) = readable(encoded.to_value()) {
+            if let Some(stream) = readable(encoded.decode()) {
                 let key = StreamKey::of(&stream);
                 self.queue.see(&key, &stream, News::Listed, Instant::now());
                 are_there.insert(key);
@@ -190,13 +190,13 @@ impl ImportController {
         let now = Instant::now();
         match event {
             Event::Stream(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                if let Some(stream) = readable(object.into_value()) {
+                if let Some(stream) = readable(object.decode()) {
                     self.queue
                         .see(&StreamKey::of(&stream), &stream, News::Written, now);
                 }
             }
             Event::Stream(WatchEvent::Deleted(object)) => {
-                if let Some(stream) = readable(object.into_value()) {
+                if let Some(stream) = readable(object.decode()) {
                     self.queue.forget(&StreamKey::of(&stream));
                 }
             }
@@ -319,7 +319,7 @@ impl ImportController {
     fn read(&self, key: &StreamKey) -> Option<ImageStream> {
         let stored = self.context().streams.in_memory(&key.namespace, &key.name);
         let object = stored.map(|stored| stored.map(|stored| stored.object));
-        readable(object.transpose()?)
+        readable(object.transpose()?.and_then(typed))
     }
 
     /// A namespace as memory knows it.

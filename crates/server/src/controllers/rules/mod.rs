@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use imagestream_api::follow_rules::{PROBLEMS_ANNOTATION, RULES_ANNOTATION};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
@@ -35,10 +36,12 @@ use super::Shared;
 use super::heard::{BATCH, PAUSE};
 use super::scheduled::HostTurns;
 use super::scheduled::credentials::NamespaceCredentials;
-use crate::image::stream_write::{key_of, readable};
+use crate::image::stream_write::{key_of, mentioning, readable};
 
 pub(crate) use self::report::RuleBoard;
 
+/// Streams without these need nothing here.
+const MATTERS: [&str; 2] = [RULES_ANNOTATION, PROBLEMS_ANNOTATION];
 /// Most repositories that are listed at once: more than some hosts take up that never answer.
 const WORKERS: usize = 200;
 /// Most repositories that wait for the controller to hear that something was pushed to them; others wait in the store.
@@ -136,8 +139,8 @@ impl Rules<'_> {
             .all("", &LabelSelector::default(), &FieldSelector::default())
             .await?;
         let mut are_there = BTreeSet::new();
-        for (position, encoded) in found.iter().enumerate() {
-            if let Some(stream) = readable(encoded.to_value()) {
+        for (position, encoded) in found.into_iter().enumerate() {
+            if let Some(stream) = readable(mentioning(encoded.into(), &MATTERS)) {
                 let key = StreamKey::of(&stream);
                 self.place.lock().see(&key, &stream, Seen::Listed, Instant::now());
                 are_there.insert(key);
@@ -164,7 +167,7 @@ impl Rules<'_> {
             tokio::select! {
                 event = events.next() => match event {
                     Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                        if let Some(stream) = readable(object.into_value()) {
+                        if let Some(stream) = readable(mentioning(object, &MATTERS)) {
                             let key = StreamKey::of(&stream);
                             self.place
                                 .lock()

@@ -50,7 +50,7 @@ use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
 use crate::context::Context;
 use crate::image::policy;
-use crate::image::stream_write::{key_of, readable};
+use crate::image::stream_write::{SCHEDULED, key_of, mentioning, readable};
 
 /// Most looks at once: more than many hosts need that don't answer.
 const AT_ONCE: usize = 2_048;
@@ -140,8 +140,8 @@ impl Scheduled {
         let all = (LabelSelector::default(), FieldSelector::default());
         let (found, revision) = streams.all("", &all.0, &all.1).await?;
         let mut gone = self.place.lock().streams.clone();
-        for (position, encoded) in found.iter().enumerate() {
-            if let Some(stream) = readable(encoded.to_value()) {
+        for (position, encoded) in found.into_iter().enumerate() {
+            if let Some(stream) = readable(mentioning(encoded.into(), &[SCHEDULED])) {
                 gone.remove(&StreamKey::of(&stream));
                 self.see(&stream).await?;
             }
@@ -259,7 +259,7 @@ impl Scheduled {
     async fn hear(&mut self, event: Event) -> Result<Option<Interrupted>, Box<Status>> {
         match event {
             Event::Stream(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                if let Some(stream) = readable(object.into_value()) {
+                if let Some(stream) = readable(mentioning(object, &[SCHEDULED])) {
                     self.see(&stream).await?;
                 }
             }
@@ -319,7 +319,7 @@ impl Scheduled {
         let all = (LabelSelector::default(), FieldSelector::default());
         let (found, _) = self.context().streams.all(namespace, &all.0, &all.1).await?;
         for encoded in found {
-            if let Some(stream) = readable(encoded.to_value()) {
+            if let Some(stream) = readable(mentioning(encoded.into(), &[SCHEDULED])) {
                 self.see(&stream).await?;
             }
         }

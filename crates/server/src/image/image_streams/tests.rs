@@ -72,6 +72,54 @@ fn a_stream_is_shown_in_the_registry_that_is_configured_now() {
 }
 
 #[test]
+fn what_is_told_to_be_shown_as_it_is_stored_is_what_its_type_would_leave_alone() {
+    let tag =
+        json!({"name": "t", "importPolicy": {"importMode": "Legacy"}, "referencePolicy": {"type": "Source"}});
+    let without = |field: &str| {
+        let mut tag = tag.clone();
+        tag[field] = json!({});
+        tag
+    };
+    let mut streams = Vec::new();
+    for tags in [
+        json!(null),
+        json!([tag]),
+        json!([without("importPolicy")]),
+        json!([tag, without("referencePolicy")]),
+        json!([{"name": "t", "importPolicy": null, "referencePolicy": null}]),
+    ] {
+        for (of_spec, of_status, public) in [
+            ("", "", ""),
+            ("a/b", "a/b", ""),
+            ("a/b", "", ""),
+            ("a/b", "registry:5000/n/s", ""),
+            ("", "registry:5000/n/s", "example.com/n/s"),
+        ] {
+            streams.push(json!({"metadata": {"name": "s", "namespace": "n"},
+                "spec": {"tags": tags, "dockerImageRepository": of_spec},
+                "status": {"dockerImageRepository": of_status, "publicDockerImageRepository": public}}));
+        }
+    }
+    streams.push(json!({"metadata": {"name": "s", "namespace": "n"}}));
+    for internal in [None, Some("registry:5000".to_owned())] {
+        let form = StreamForm {
+            hosts: RegistryHosts {
+                internal,
+                external: Vec::new(),
+            },
+            mode: ImportMode::Legacy,
+        };
+        for stored in &streams {
+            let before = ImageStream::deserialize(stored).unwrap();
+            let mut after = before.clone();
+            fill_in(&mut after, &form.hosts);
+            defaults::image_stream(&mut after, form.mode);
+            assert_eq!(form.is_shown_as_stored(stored), before == after, "{stored}");
+        }
+    }
+}
+
+#[test]
 fn streams_are_selected_by_the_repository_that_is_stored() {
     let form = form_of(Some("registry:5000"));
     let stored = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"dockerImageRepository": "a/b"},
