@@ -15,6 +15,7 @@ use crate::image::testing::TestServer;
 use crate::settings::{ControllerSettings, ScheduledSettings};
 
 mod outages;
+mod with_rules;
 
 /// Longest wait for what must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
