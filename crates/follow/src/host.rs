@@ -17,6 +17,10 @@ const OPEN: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 /// Longest pause of a host that can't be reached.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Part of the interval that such a pause may take, so that sources are looked at again within one interval.
+const PART_OF_INTERVAL: u32 = 3;
+/// Shortest such pause, however short the interval is.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// First pause of a host that refuses and does not say for how long; doubled each time.
 const FIRST_REFUSAL: Duration = Duration::from_secs(5);
 /// Longest such pause.
@@ -310,14 +314,15 @@ impl Host {
         self.pause(now.after(span), Why::Refused);
     }
 
-    /// It could not be reached.
-    pub(crate) fn not_reached(&mut self, now: Millis) {
+    /// It could not be reached. Its sources are usually asked once in `interval`.
+    pub(crate) fn not_reached(&mut self, interval: Duration, now: Millis) {
         if now < self.paused_until {
             return;
         }
         self.unreachable = self.unreachable.saturating_add(1);
         if self.is_open() {
-            let span = doubled(FIRST_PAUSE, self.unreachable - OPEN + 1, LONGEST_PAUSE);
+            let longest = (interval / PART_OF_INTERVAL).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+            let span = doubled(FIRST_PAUSE, self.unreachable - OPEN + 1, longest);
             self.pause(now.after(span), Why::Unreachable);
         }
     }
@@ -439,6 +444,8 @@ impl LastMinute {
 mod tests {
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_secs(15 * 60);
+
     #[test]
     fn no_minute_holds_more_checks_than_are_allowed_and_a_busy_one_hardly_less() {
         for per_minute in [1_u32, 7, 60, 1_000, 6_000, 180_000] {
@@ -496,27 +503,51 @@ mod tests {
     fn a_host_that_cannot_be_reached_is_paused_from_the_third_time_on_and_not_after_it_answers() {
         let mut host = Host::new("h", &HostBudget::default());
         for _ in 0..2 {
-            host.not_reached(Millis(1000));
+            host.not_reached(INTERVAL, Millis(1000));
             assert_eq!(host.throttled(Millis(1000)), None);
         }
-        host.not_reached(Millis(1000));
+        host.not_reached(INTERVAL, Millis(1000));
         assert_eq!(
             host.throttled(Millis(1000)),
             Some((Millis(16_000), Why::Unreachable))
         );
         // Others that were under way.
-        host.not_reached(Millis(1001));
+        host.not_reached(INTERVAL, Millis(1001));
         assert_eq!(
             host.throttled(Millis(1001)),
             Some((Millis(16_000), Why::Unreachable))
         );
-        host.not_reached(Millis(16_000));
+        host.not_reached(INTERVAL, Millis(16_000));
         assert_eq!(
             host.throttled(Millis(16_000)),
             Some((Millis(46_000), Why::Unreachable))
         );
         host.reached(Millis(16_001));
         assert_eq!(host.throttled(Millis(16_001)), None);
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_is_tried_several_times_in_an_interval() {
+        for (interval, longest) in [
+            (INTERVAL, LONGEST_PAUSE.as_secs()),
+            (Duration::from_secs(90), 30),
+            (Duration::from_secs(15), 5),
+            (Duration::from_secs(1), 1),
+        ] {
+            let mut host = Host::new("h", &HostBudget::default());
+            let mut now = Millis(1000);
+            for _ in 0..20 {
+                host.not_reached(interval, now);
+                now = host.throttled(now).map_or(now, |(until, _)| until);
+            }
+            host.not_reached(interval, now);
+            let until = now.after(Duration::from_secs(longest));
+            assert_eq!(
+                host.throttled(now),
+                Some((until, Why::Unreachable)),
+                "{interval:?}"
+            );
+        }
     }
 
     #[test]

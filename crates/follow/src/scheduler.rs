@@ -237,7 +237,7 @@ impl Scheduler {
             Asked::Failed(failure) => Some(failure),
             Asked::Unchanged | Asked::Moved | Asked::Unsure => None,
         };
-        heard(host, failure, feedback, now);
+        heard(host, failure, feedback, self.options.interval, now);
         host.release(host_id, &mut self.table);
         if !is_followed {
             self.forget(id);
@@ -292,7 +292,7 @@ impl Scheduler {
             host.reached(now);
         } else {
             host.allowance.fetch_accepted();
-            heard(host, failure, feedback, now);
+            heard(host, failure, feedback, self.options.interval, now);
         }
         host.release(host_id, &mut self.table);
         if !is_followed {
@@ -543,12 +543,12 @@ impl Scheduler {
 }
 
 /// Takes in what an answer says of its host.
-fn heard(host: &mut Host, failure: Option<Failure>, feedback: &Feedback, now: Millis) {
+fn heard(host: &mut Host, failure: Option<Failure>, feedback: &Feedback, interval: Duration, now: Millis) {
     host.failures += u64::from(failure.is_some_and(|failure| failure != Failure::RateLimited));
     if feedback.refused || failure == Some(Failure::RateLimited) {
         host.refused(feedback.retry_after, now);
     } else if failure == Some(Failure::Unreachable) {
-        host.not_reached(now);
+        host.not_reached(interval, now);
     } else {
         host.reached(now);
     }

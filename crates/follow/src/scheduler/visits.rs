@@ -59,7 +59,7 @@ impl Scheduler {
         if let Some(host) = self.hosts.get_mut(id as usize) {
             host.visiting = host.visiting.saturating_sub(1);
             host.allowance.visited(feedback.quota.as_ref(), now);
-            heard(host, failure, feedback, now);
+            heard(host, failure, feedback, self.options.interval, now);
             host.release(id, &mut self.table);
         }
         self.look_at(id, now);
