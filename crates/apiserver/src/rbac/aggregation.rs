@@ -1,9 +1,11 @@
 //! The rules that a cluster role gathers from others by their labels: see "[Aggregated ClusterRoles](https://kubernetes.io/docs/reference/access-authn-authz/rbac/#aggregated-clusterroles)".
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::rules::key;
 
 /// The parts of a cluster role that aggregation reads.
 #[derive(Clone, Copy)]
@@ -19,6 +21,7 @@ pub(super) struct Candidate<'a> {
 /// Roles that gather themselves are followed, each once, so that a circle of roles ends.
 pub(super) fn gather(root: &str, roles: &BTreeMap<&str, Candidate<'_>>) -> Vec<PolicyRule> {
     let mut gathered: Vec<PolicyRule> = Vec::new();
+    let mut known = HashSet::new();
     let mut seen = BTreeSet::from([root]);
     let mut pending: VecDeque<_> = roles
         .get(root)
@@ -36,7 +39,7 @@ pub(super) fn gather(root: &str, roles: &BTreeMap<&str, Candidate<'_>>) -> Vec<P
                     Some(further) => pending.push_back(further),
                     None => {
                         for rule in role.rules {
-                            if !gathered.contains(rule) {
+                            if known.insert(key(rule)) {
                                 gathered.push(rule.clone());
                             }
                         }

@@ -1,12 +1,13 @@
 //! Answers whether a request is allowed, and words the refusal: [Authorization](https://kubernetes.io/docs/reference/access-authn-authz/authorization/).
 
+use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
 use imagestream_api::field::quoted;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
 use super::policy::{MissingRole, Policy};
-use super::rules::{Attributes, Target, rule_allows};
+use super::rules::{Attributes, Target, key, rule_allows};
 use crate::authn::{UserInfo, user};
 
 /// The answer to one question.
@@ -71,11 +72,12 @@ impl Authorizer {
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> UserRules {
         self.read(|policy| {
             let mut found = UserRules::default();
+            let mut seen = HashSet::new();
             for binding in policy.bindings_of(user, namespace) {
                 match policy.rules_of(binding.role(), binding.namespace()) {
                     Ok(rules) => {
                         for rule in rules {
-                            if !found.rules.contains(rule) {
+                            if seen.insert(key(rule)) {
                                 found.rules.push(rule.clone());
                             }
                         }
@@ -364,6 +366,26 @@ subjects: [{kind: User, name: bob}]
         );
         let rules = authorizer.rules_for(&ann, "n");
         assert_eq!((rules.rules.len(), rules.missing.len()), (0, 2));
+    }
+
+    #[test]
+    fn very_many_rules_are_each_told_once() {
+        // With a look through all of them for each this would take minutes.
+        let rules: Vec<String> = (0..20_000)
+            .map(|number| {
+                format!(
+                    "{{apiGroups: [x], resources: [r{}], verbs: [get]}}",
+                    number % 49_999
+                )
+            })
+            .collect();
+        let authorizer = Authorizer::new(policy(&format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: r, namespace: n}}, rules: [{}]}}\n\
+             ---\n{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: b, namespace: n}}, \
+             roleRef: {{kind: Role, name: r}}, subjects: [{{kind: User, name: ann}}]}}",
+            rules.join(", ")
+        )));
+        assert_eq!(authorizer.rules_for(&user("ann", &[]), "n").rules.len(), 19_999);
     }
 
     #[test]

@@ -76,6 +76,20 @@ pub fn rule_allows(rule: &PolicyRule, verb: &str, target: &Target<'_>) -> bool {
     }
 }
 
+/// All that there is in a rule, by which equal ones are found among many.
+pub(super) type RuleKey<'a> = ([&'a Option<Vec<String>>; 4], &'a [String]);
+
+/// The key of a rule.
+pub(super) fn key(rule: &PolicyRule) -> RuleKey<'_> {
+    let lists = [
+        &rule.api_groups,
+        &rule.resources,
+        &rule.resource_names,
+        &rule.non_resource_urls,
+    ];
+    (lists, &rule.verbs)
+}
+
 /// A list that may be absent, which means the same as empty.
 pub(super) fn list(values: &Option<Vec<String>>) -> &[String] {
     values.as_deref().unwrap_or_default()
