@@ -7,6 +7,7 @@ use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
 use imagestream_registry::keychain::Keychain;
+use serde_json::Value;
 
 use super::stream_write::{complete, typed};
 use crate::context::Context;
@@ -115,6 +116,11 @@ pub(crate) async fn pull_secrets(
     Ok((secrets, revision))
 }
 
+/// Whether an object is a secret that images may be pulled with.
+pub(crate) fn is_pull_secret(secret: &Value) -> bool {
+    matches!(secret["type"].as_str(), Some(DOCKERCFG | DOCKERCONFIGJSON))
+}
+
 /// The credentials in pull secrets.
 ///
 /// # Errors
@@ -137,7 +143,7 @@ pub(crate) fn keychain(secrets: &[Secret]) -> Result<Keychain, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::testing::TestServer;
     use super::*;

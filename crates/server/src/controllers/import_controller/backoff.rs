@@ -31,9 +31,20 @@ impl Kind {
             {
                 Self::RateLimited
             }
+            _ if lets_nobody_in(message) => Self::Unauthorized,
             _ => Self::Unreachable,
         }
     }
+}
+
+/// Whether a message without a reason of its own says that a secret is wanted: registries that answer 403 to strangers
+/// have the error code `DENIED`, and of several sources only the messages are left.
+fn lets_nobody_in(message: &str) -> bool {
+    let mut parts = message.split([':', ',', '[', ']', '\n']).map(str::trim);
+    message.contains("HTTP 403")
+        || message.contains("you may not have access to the container image")
+        || message.contains("incorrect username or password")
+        || parts.any(|part| part == "denied" || part == "unauthorized")
 }
 
 /// The first wait after a failure of each kind, which doubles with every further one, and the longest.
@@ -127,6 +138,36 @@ mod tests {
             (
                 "InternalError",
                 "Internal error occurred: a: connection refused",
+                Kind::Unreachable,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: a: denied: requested access to the resource is denied",
+                Kind::Unauthorized,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: a: denied",
+                Kind::Unauthorized,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: a: errors:\ndenied: no\nunauthorized: authentication required\n",
+                Kind::Unauthorized,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: a: error parsing HTTP 403 response body: x",
+                Kind::Unauthorized,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: [you may not have access to the container image \"m/a\", b: EOF]",
+                Kind::Unauthorized,
+            ),
+            (
+                "InternalError",
+                "Internal error occurred: a: dial tcp: connect: permission denied",
                 Kind::Unreachable,
             ),
             ("", "unknown error prevented import", Kind::Unreachable),

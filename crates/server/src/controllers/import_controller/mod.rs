@@ -13,7 +13,7 @@ mod queue;
 mod request;
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -27,7 +27,7 @@ use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{self, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::backoff::Delays;
@@ -40,6 +40,7 @@ use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
+use crate::image::stream_secrets::is_pull_secret;
 use crate::image::stream_write::{readable, typed};
 
 /// Most streams that are imported at once.
@@ -72,18 +73,22 @@ enum Heard {
     Namespace(WatchEvent),
 }
 
-/// An import that has ended.
-struct Ended {
+/// What came of an import.
+type Outcome = Result<ImageStreamImport, Box<Status>>;
+
+/// An import that goes on.
+struct Begun {
     key: StreamKey,
-    /// Which hosts were asked.
+    /// Which hosts are asked.
     hosts: BTreeSet<String>,
-    outcome: Result<ImageStreamImport, Box<Status>>,
 }
 
 struct ImportController {
     shared: Arc<Shared>,
     queue: Queue,
-    workers: JoinSet<Ended>,
+    workers: JoinSet<Outcome>,
+    /// What each of them does.
+    begun: HashMap<task::Id, Begun>,
     /// What they take up at hosts.
     places: Places,
 }
@@ -107,6 +112,7 @@ impl ImportController {
         Self {
             queue: Queue::new(pace),
             workers: JoinSet::new(),
+            begun: HashMap::new(),
             places: Places::default(),
             shared,
         }
@@ -176,10 +182,16 @@ impl ImportController {
                         }
                     }
                 },
-                Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => match ended {
-                    Ok(ended) => self.ended(&ended),
-                    Err(error) => return Err(errors::internal_error(error).into()),
-                },
+                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => {
+                    let (id, outcome) = match ended {
+                        Ok(ended) => ended,
+                        // A mistake that only this stream leads to must not keep the others from being imported.
+                        Err(error) => (error.id(), Err(errors::internal_error(error).into())),
+                    };
+                    if let Some(begun) = self.begun.remove(&id) {
+                        self.ended(&begun, &outcome);
+                    }
+                }
                 () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
             }
         }
@@ -202,9 +214,11 @@ impl ImportController {
             }
             Event::Secret(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                 // One that can't be read lets nobody in.
-                let namespace = object.into_value().unwrap_or_default();
-                for key in self.queue.secrets_changed(text(&namespace, "namespace"), now) {
-                    self.see_again(&key);
+                let secret = object.into_value().unwrap_or_default();
+                if is_pull_secret(&secret) {
+                    for key in self.queue.secrets_changed(text(&secret, "namespace"), now) {
+                        self.see_again(&key);
+                    }
                 }
             }
             Event::Secret(WatchEvent::Deleted(_))
@@ -275,23 +289,28 @@ impl ImportController {
             self.queue.park(&key, Obstacle::BusyHost(busy.clone()));
             return;
         }
-        self.places.take(&hosts);
         let StreamKey { namespace, name } = &key;
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
-        self.workers.spawn(self.shared.acting.track_future(async move {
-            let mut outcome = shared.importer.import(import, Origin::Wanted).await;
+        let work = async move {
+            let outcome = shared.importer.import(import, Origin::Wanted).await;
             // What was written must be in memory before it is decided what is left to do.
-            if let Err(status) = shared.context.streams.ready().await {
-                outcome = Err(status);
-            }
-            Ended { key, hosts, outcome }
-        }));
+            shared.context.streams.ready().await?;
+            outcome
+        };
+        self.begin(Begun { key, hosts }, work);
+    }
+
+    /// Lets an import go on beside others.
+    fn begin(&mut self, begun: Begun, work: impl Future<Output = Outcome> + Send + 'static) {
+        self.places.take(&begun.hosts);
+        let task = self.workers.spawn(self.shared.acting.track_future(work));
+        self.begun.insert(task.id(), begun);
     }
 
     /// Learns how an import went.
-    fn ended(&mut self, ended: &Ended) {
-        let Ended { key, hosts, outcome } = ended;
+    fn ended(&mut self, begun: &Begun, outcome: &Outcome) {
+        let Begun { key, hosts } = begun;
         self.places.give_back(hosts);
         if let Err(status) = outcome {
             let StreamKey { namespace, name } = key;

@@ -1,0 +1,184 @@
+//! What fails is noted, tried again with patience, and disturbs nothing else.
+
+use super::*;
+
+#[tokio::test]
+async fn a_listing_that_failed_is_noted_in_the_stream_and_tried_again_until_the_repository_is_imported() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    registry.add_fault(Fault::error("*/tags/list", 401, "UNAUTHORIZED", "who are you").times(3));
+    let _controller = place.control(at_once());
+    let repository = format!("{}/team/app", registry.host());
+    let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+        "metadata": {"name": "s", "annotations": {"openshift.io/image.insecureRepository": "true"}},
+        "spec": {"dockerImageRepository": repository}});
+    place.server.post("admin", STREAMS, &stream, 201).await;
+    let note = |stream: &Value| {
+        let note = stream["metadata"]["annotations"][crate::image::repository_note::ANNOTATION].as_str();
+        note.map_or(Value::Null, |note| serde_json::from_str(note).unwrap())
+    };
+    // What it was first is in the history of the store.
+    let mut seen = Vec::new();
+    let stream = place.until("s", |stream| note(stream)["status"] == "True").await;
+    for revision in 1.. {
+        let key = place.server.context.streams.key("n", "s");
+        let store = &place.server.context.store;
+        let Ok(found) = store.get(&key, Some(revision)).await else {
+            break;
+        };
+        let value = found.map_or(Value::Null, |found| serde_json::from_slice(&found.value).unwrap());
+        let note = note(&value);
+        if !note.is_null() && !seen.contains(&note) {
+            seen.push(note);
+        }
+    }
+    assert_eq!(seen.len(), 2, "the same failure is noted once: {seen:?}");
+    assert_eq!(
+        (&seen[0]["status"], &seen[0]["reason"], &seen[0]["repository"]),
+        (&json!("False"), &json!("Unauthorized"), &json!(repository))
+    );
+    assert_eq!(stream["status"]["tags"].as_array().map(Vec::len), Some(3));
+    place.settle(&registry.host(), "other").await;
+    assert_eq!(tries(&registry, "/team/app/tags/list"), 4);
+    // Another repository is another one to import.
+    place
+        .patch(
+            "s",
+            json!({"spec": {"dockerImageRepository": format!("{}/other/app", registry.host())}}),
+        )
+        .await;
+    place
+        .until("s", |stream| note(stream)["repository"] != json!(repository))
+        .await;
+    assert_eq!(tries(&registry, "/other/app/tags/list"), 1);
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_to_be_left_alone_is_for_as_long_as_it_says() {
+    let registry = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    // It lets nobody in for an hour, much longer than an import may take.
+    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)));
+    let place = Place::new(Duration::ZERO).await;
+    let delays = Delays {
+        rate_limited: Duration::from_millis(1),
+        unreachable: Duration::from_millis(1),
+        ..never_again()
+    };
+    let _controller = place.control(delays);
+    place
+        .create(
+            "s",
+            tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]),
+        )
+        .await;
+    let failed = place.until("s", |stream| !condition(stream, "t").is_null()).await;
+    let message = condition(&failed, "t")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("toomanyrequests"), "{message}");
+    let once = tries(&registry, "/team/app/manifests/");
+    for name in ["a", "b", "c"] {
+        place.settle(&other.host(), name).await;
+    }
+    assert_eq!(tries(&registry, "/team/app/manifests/"), once);
+}
+
+#[tokio::test]
+async fn an_import_that_panics_is_tried_again_and_disturbs_no_other() {
+    #![allow(clippy::panic, reason = "an import that panics is what is tested")]
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    place
+        .create(
+            "s",
+            tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]),
+        )
+        .await;
+    place.server.context.namespaces.ready().await.unwrap();
+    let mut controller = ImportController::new(Arc::clone(&place.shared), never_again());
+    let events = controller.list().await.unwrap();
+    let key = controller.queue.start(Instant::now(), |_| true).unwrap();
+    let hosts = BTreeSet::from([registry.host()]);
+    controller.begin(Begun { key, hosts }, async { panic!("a mistake") });
+    let _controller = AbortOnDropHandle::new(tokio::spawn(async move {
+        controller.follow(events).await.unwrap();
+    }));
+    place.until("s", |stream| !item(stream, "t").is_null()).await;
+}
+
+#[tokio::test]
+async fn an_import_beyond_a_limit_is_noted_in_the_stream_and_not_repeated_at_once() {
+    let registry = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let limit = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [
+        {"type": "openshift.io/ImageStream", "max": {"openshift.io/images": "1"}}]}});
+    place
+        .server
+        .store(&place.server.context.limit_ranges, limit)
+        .await;
+    let _controller = place.control(never_again());
+    let host = registry.host();
+    place
+        .create(
+            "s",
+            tags(&[
+                ("one", &format!("{host}/team/app:1.0.0")),
+                ("two", &format!("{host}/team/app:1.0.1")),
+            ]),
+        )
+        .await;
+    let refused = place
+        .until("s", |stream| !condition(stream, "two").is_null())
+        .await;
+    assert_eq!(condition(&refused, "two")["reason"], "Invalid", "{refused}");
+    for name in ["a", "b", "c"] {
+        place.settle(&other.host(), name).await;
+    }
+    assert_eq!(tries(&registry, "/team/app/manifests/1.0.1"), 1);
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_move_because_of_a_limit_is_tried_with_patience_and_nothing_is_written() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let limit = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [
+        {"type": "openshift.io/ImageStream", "max": {"openshift.io/images": "1"}}]}});
+    place
+        .server
+        .store(&place.server.context.limit_ranges, limit)
+        .await;
+    let _controller = place.control(never_again());
+    let from = |version: &str| tags(&[("t", &format!("{}/team/app:{version}", registry.host()))]);
+    place.create("s", from("1.0.0")).await;
+    place.until("s", |stream| !item(stream, "t").is_null()).await;
+    place.patch("s", json!({"spec": from("1.0.1")})).await;
+    let wanted = place.stream("s").await;
+    // Whoever wrote the stream with each try would begin anew each time.
+    let begun = Instant::now();
+    while tries(&registry, "/team/app/manifests/1.0.1") < 4 {
+        assert!(begun.elapsed() < PATIENCE, "it is not tried");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(place.stream("s").await, wanted);
+}
+
+#[tokio::test]
+async fn a_registry_that_never_answers_does_not_keep_others_waiting() {
+    let silent = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    silent.add_fault(Fault::on("*", FaultKind::Hang));
+    let place = Place::new(Duration::ZERO).await;
+    let from = format!("{}/team/app:1.0.0", silent.host());
+    for number in 0..2 * WORKERS {
+        place.create(&format!("s{number}"), tags(&[("t", &from)])).await;
+    }
+    let _controller = place.control(never_again());
+    place.settle(&other.host(), "a").await;
+    place.settle(&other.host(), "b").await;
+    let (_, unanswered) = place.server.get(&format!("{STREAMS}/s0")).await;
+    assert_eq!(
+        condition(&unanswered, "t"),
+        &Value::Null,
+        "the others did not wait for its end"
+    );
+}
