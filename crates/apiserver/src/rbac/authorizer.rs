@@ -375,7 +375,7 @@ subjects: [{kind: User, name: bob}]
             .map(|number| {
                 format!(
                     "{{apiGroups: [x], resources: [r{}], verbs: [get]}}",
-                    number % 49_999
+                    number % 19_999
                 )
             })
             .collect();
