@@ -6,7 +6,7 @@
 //!
 //! [1]: https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,15 +46,17 @@ enum Going {
 
 /// Deals with the dependents of all objects among `kinds` that are deleted, until its future is dropped.
 pub async fn collect(kinds: Vec<Arc<Objects>>) {
+    // What goes is not forgotten when something fails: that it went is told only once.
+    let mut going = BTreeMap::new();
     loop {
-        if let Err(status) = follow(&kinds).await {
+        if let Err(status) = follow(&kinds, &mut going).await {
             tracing::warn!(message = status.message, "garbage collection lost its watch");
         }
         sleep(PAUSE).await;
     }
 }
 
-async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
+async fn follow(kinds: &[Arc<Objects>], going: &mut BTreeMap<String, Going>) -> Result<(), Box<Status>> {
     let mut watches = Vec::with_capacity(kinds.len());
     // What is kept on disk is too much to be read for this; it can be a dependent, but not an owner.
     let owners = kinds
@@ -67,8 +69,11 @@ async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
         watches.push(events.map(move |event| (kind, event)).boxed());
     }
     let mut watches = select_all(watches);
-    let mut going = BTreeMap::new();
-    let mut round = None;
+    // Owners may have gone while nobody watched.
+    for uid in absent_owners(kinds).await? {
+        going.entry(uid).or_insert(Going::Gone);
+    }
+    let mut round = (!going.is_empty()).then(|| Instant::now() + ROUND);
     loop {
         let next = round.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
@@ -87,17 +92,42 @@ async fn follow(kinds: &[Arc<Objects>]) -> Result<(), Box<Status>> {
                 for objects in kinds {
                     objects.ready().await?;
                 }
-                let mut left = BTreeMap::new();
-                for (uid, object) in std::mem::take(&mut going) {
-                    if !settle(kinds, &uid, &object).await? {
-                        left.insert(uid, object);
+                let mut settled = BTreeSet::new();
+                for (uid, object) in &*going {
+                    if settle(kinds, uid, object).await? {
+                        settled.insert(uid.clone());
                     }
                 }
-                round = (!left.is_empty()).then(|| Instant::now() + ROUND);
-                going = left;
+                going.retain(|uid, _| !settled.contains(uid));
+                round = (!going.is_empty()).then(|| Instant::now() + ROUND);
             }
         }
     }
+}
+
+/// The uids of owners that are gone, of objects that have no other.
+async fn absent_owners(kinds: &[Arc<Objects>]) -> Result<BTreeSet<String>, Box<Status>> {
+    for objects in kinds {
+        objects.ready().await?;
+    }
+    let mut absent = BTreeSet::new();
+    for objects in kinds {
+        for dependent in objects.owned().await? {
+            if has_other_owner(kinds, &dependent.object, "").await? {
+                continue;
+            }
+            let owners = dependent
+                .object
+                .pointer("/metadata/ownerReferences")
+                .and_then(Value::as_array);
+            let uids = owners
+                .into_iter()
+                .flatten()
+                .filter_map(|owner| owner.get("uid")?.as_str());
+            absent.extend(uids.map(str::to_owned));
+        }
+    }
+    Ok(absent)
 }
 
 /// Whether an event is about an object that goes.

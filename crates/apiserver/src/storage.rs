@@ -418,14 +418,29 @@ impl Objects {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn owned_by(&self, uid: &str) -> Result<Vec<Stored>, Box<Status>> {
+        self.with_owners(|owners| owners.iter().any(|owner| **owner == *uid))
+            .await
+    }
+
+    /// The objects that have owners.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn owned(&self) -> Result<Vec<Stored>, Box<Status>> {
+        self.with_owners(|owners| !owners.is_empty()).await
+    }
+
+    async fn with_owners(&self, fits: impl Fn(&[Box<str>]) -> bool) -> Result<Vec<Stored>, Box<Status>> {
         let snapshot = self.cache.list(&self.prefix);
         let mut owned = Vec::new();
-        for entry in &snapshot.entries {
-            if entry.metadata.owners.iter().any(|owner| **owner == *uid) {
-                let found = self.store.get(&entry.key, None).await.map_err(failed)?;
-                if let Some(item) = found {
-                    owned.push(self.of_item(&item, false)?.stored()?);
-                }
+        for entry in snapshot
+            .entries
+            .iter()
+            .filter(|entry| fits(&entry.metadata.owners))
+        {
+            let found = self.store.get(&entry.key, None).await.map_err(failed)?;
+            if let Some(item) = found {
+                owned.push(self.of_item(&item, false)?.stored()?);
             }
         }
         Ok(owned)

@@ -398,6 +398,36 @@ async fn dependents_follow_their_owner_as_the_deletion_asks() {
 }
 
 #[tokio::test]
+async fn dependents_of_an_owner_that_went_while_nobody_collected_go_too() {
+    let server = Server::start().await;
+    let owner = server.create(widget("owner")).await.json()["metadata"]["uid"].clone();
+    let elsewhere = json!("00000000-0000-0000-0000-000000000000");
+    for (name, version, uid) in [
+        ("dependent", "example.org/v1", &owner),
+        ("foreign", "other.org/v1", &elsewhere),
+    ] {
+        let owner = json!({"apiVersion": version, "kind": "Widget", "name": "owner", "uid": uid});
+        let object = json!({"metadata": {"name": name, "ownerReferences": [owner]}});
+        assert_eq!(server.create(object).await.code, 201);
+    }
+    let gone = server.send("DELETE", &format!("{ALL}/owner"), &[], "").await;
+    assert_eq!(gone.code, 200);
+    assert_eq!(server.get(ALL).await.names(), ["dependent", "foreign"]);
+
+    let kinds = vec![server.objects.clone()];
+    let collecting = tokio::spawn(imagestream_apiserver::garbage::collect(kinds));
+    let dependent = format!("{ALL}/dependent");
+    for _ in 0..600 {
+        if server.get(&dependent).await.code == 404 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.get(ALL).await.names(), ["foreign"]);
+    collecting.abort();
+}
+
+#[tokio::test]
 async fn a_dependent_of_several_owners_stays_until_the_last_of_them_goes() {
     let server = Server::start().await;
     let collecting = tokio::spawn(imagestream_apiserver::garbage::collect(vec![
