@@ -279,6 +279,30 @@ async fn make_stream(client: &Client, name: &str, first: usize, tags: usize, rev
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn planning_a_prune_holds_no_more_than_one_decoded_stream_in_memory() {
+    const STREAMS: usize = 100;
+    const TAGS: usize = 5;
+    const REVISIONS: usize = 80;
+    /// Decoded, all streams together take twice as much.
+    const ALLOWED: u64 = 7 << 20;
+    let server = Server::start();
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    make_images(&client, 0..TAGS * REVISIONS).await;
+    for stream in 0..STREAMS {
+        make_stream(&client, &format!("s{stream}"), 0, TAGS, REVISIONS).await;
+    }
+    let kubeconfig = server.kubeconfig();
+    let keep_all = ["--keep-younger-than", "0s", "--keep-tag-revisions", "1000"];
+    let before = server.resident_bytes();
+    let (code, shown) = prune(&kubeconfig, &keep_all);
+    assert_eq!((code, shown.as_str()), (0, "Summary: deleted 0 objects\n"));
+    let grown = server.resident_bytes().saturating_sub(before);
+    println!("planning took {grown} bytes");
+    assert!(grown < ALLOWED, "{grown} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_while_it_prunes_has_whole_streams_and_their_images_and_the_next_prune_ends_the_work()
  {
     const STREAMS: usize = 6;

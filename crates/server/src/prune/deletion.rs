@@ -57,7 +57,7 @@ impl Deletion<'_> {
             .map_err(failed)?;
         let deleted = self.delete_unreferenced(&marked).await;
         tokio::time::sleep(NOTICE).await;
-        let ended = marks::end(&*context.store, &marked).await.map_err(failed);
+        let ended = marks::end(&*context.store, candidates).await.map_err(failed);
         deleted.and(ended)
     }
 

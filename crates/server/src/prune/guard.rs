@@ -10,7 +10,7 @@
 //! 2. It reads all streams that were written before, and all images that are new since its plan was made. Then it deletes
 //!    those of the marked images that no stream points at, in transactions that demand that the mark is still the same;
 //!    the mark now says that the image was deleted. Lists go before their members.
-//! 3. It ends the marks in transactions that change the state, too, and note there when the marks had been made.
+//! 3. It ends the marks in transactions that change the state, too, and note there which state it was that they ended in.
 //!
 //! # What a write of a stream does
 //!
@@ -29,10 +29,10 @@
 //!   only be deleted by way of a new mark, which means a new state, and either the commit fails or the streams that are
 //!   read after that mark was made show this one.
 //! - X is not marked, and exists: as above.
-//! - X was deleted after the writer saw it, and its mark has ended. Then the state says that marks have ended that were
-//!   made at `m`, the revision of X's mark. If this server knew a state of revision `m` or later before it learned
-//!   that, it knew the mark, and remembers for longer than requests last that X was marked. If not, it bewares of all
-//!   images for as long. In both cases it looks whether X is there.
+//! - X was deleted after the writer saw it, and its mark has ended. The state says in which state `e` marks ended last. X was
+//!   marked from then on when its mark was made until it ended, in `e` or before. If this server knew `e` or a newer state
+//!   before it learned of the end, it had seen the mark, and remembers for longer than requests last that X was marked.
+//!   If not, it bewares of all images for as long. In both cases it looks whether X is there.
 //!   A server that has just begun has no requests that saw anything before.
 //! - X is a member of a list L that exists. Who prunes deletes L before X, knows L if it was there before X was marked, and
 //!   does not delete X if L stays. If L was written later that saved X, or X was gone already: then L is suspect, as marked
@@ -171,7 +171,7 @@ impl GuardedStore {
     /// The state that is known, and what some writes have to be careful with in it.
     fn suspects(&self, writes: &[Write]) -> (Option<u64>, Suspects) {
         let now = Instant::now();
-        let known = self.known();
+        let mut known = self.known();
         let mut suspects = Suspects::default();
         if known.is_calm(now) {
             return (known.revision(), suspects);

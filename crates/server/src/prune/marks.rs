@@ -46,8 +46,7 @@ impl Mark {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct State {
-    /// The newest revision at which marks were made that have ended since: who knows an older state only has not seen
-    /// all of them.
+    /// The revision of the state in which marks ended last: who knows only older ones may not have seen all of them.
     pub(super) ended: u64,
 }
 
@@ -126,7 +125,7 @@ pub(super) async fn mark(
     let mut marked = Vec::with_capacity(images.len());
     for batch in images.chunks(batch(store)) {
         let writes = batch.iter().map(|image| Mark::Marked(now).write(image));
-        let revision = change(store, writes.collect::<Result<_, _>>()?, 0).await?;
+        let revision = change(store, writes.collect::<Result<_, _>>()?, |_, _| {}).await?;
         marked.extend(batch.iter().map(|image| Marked {
             image: image.clone(),
             revision,
@@ -135,15 +134,21 @@ pub(super) async fn mark(
     Ok(marked)
 }
 
-/// Ends marks, as far as they are still there.
+/// Ends the marks of images, as far as they are still there.
 ///
 /// # Errors
 /// Those of the store. Then the rest of them expires.
-pub(super) async fn end(store: &dyn Store, marked: &[Marked]) -> Result<(), StoreError> {
-    let ended = marked.iter().map(|marked| marked.revision).max().unwrap_or(0);
-    for batch in marked.chunks(batch(store)) {
-        let writes = batch.iter().map(|marked| Write::Delete(key(&marked.image)));
-        change(store, writes.collect(), ended).await?;
+pub(super) async fn end(store: &dyn Store, images: &[String]) -> Result<(), StoreError> {
+    let mut own = None;
+    for batch in images.chunks(batch(store)) {
+        let writes = batch.iter().map(|image| Write::Delete(key(image)));
+        let revision = change(store, writes.collect(), |state, revision| {
+            // Who knew what was before the first of these knew all.
+            if own != Some(revision) {
+                state.ended = revision;
+            }
+        });
+        own = Some(revision.await?);
     }
     Ok(())
 }
@@ -159,31 +164,31 @@ pub(super) async fn expire(store: &dyn Store, now: Timestamp) -> Result<(), Stor
         if now.duration_since(since) >= EXPIRY
             && let Some(image) = item.key.strip_prefix(MARKS)
         {
-            old.push(Marked {
-                image: image.to_owned(),
-                revision: item.create_revision,
-            });
+            old.push(image.to_owned());
         }
     }
     end(store, &old).await
 }
 
-/// Commits writes together with a change of the state.
-async fn change(store: &dyn Store, mut writes: Vec<Write>, ended: u64) -> Result<u64, StoreError> {
-    writes.push(Write::Delete(STATE.into()));
-    let last = writes.len() - 1;
+/// Commits writes together with a change of the state, which is made of what it is at a revision.
+async fn change(
+    store: &dyn Store,
+    mut writes: Vec<Write>,
+    edit: impl Fn(&mut State, u64),
+) -> Result<u64, StoreError> {
+    let others = writes.len();
     for _ in 0..ATTEMPTS {
-        let (same, state) = match store.get(STATE, None).await? {
-            None => (Precondition::Absent(STATE.into()), State::default()),
-            Some(item) => (
-                Precondition::ModRevision(STATE.into(), item.mod_revision),
-                read(&item)?,
-            ),
+        let mut state = State::default();
+        let same = match store.get(STATE, None).await? {
+            None => Precondition::Absent(STATE.into()),
+            Some(item) => {
+                state = read(&item)?;
+                edit(&mut state, item.mod_revision);
+                Precondition::ModRevision(STATE.into(), item.mod_revision)
+            }
         };
-        let state = State {
-            ended: state.ended.max(ended),
-        };
-        writes[last] = Write::Put(STATE.into(), encoded(&state)?);
+        writes.truncate(others);
+        writes.push(Write::Put(STATE.into(), encoded(&state)?));
         match store.commit(&[same], &writes).await {
             Err(StoreError::Conflict { .. }) => {}
             other => return other,

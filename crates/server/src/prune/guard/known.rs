@@ -15,6 +15,10 @@ pub(super) struct Known {
     revision: Option<u64>,
     /// Images that are marked, or no longer since then.
     marked: HashMap<Box<str>, Option<Instant>>,
+    /// Whether some of them are still marked.
+    has_marks: bool,
+    /// Until when some are remembered that are not.
+    remembered_until: Option<Instant>,
     /// Until when to beware of all images, because there were marks that were not seen.
     of_all_until: Option<Instant>,
 }
@@ -38,11 +42,15 @@ impl Known {
         for gone in self.marked.values_mut() {
             gone.get_or_insert(now);
         }
+        self.has_marks = !snapshot.marks.is_empty();
         for image in snapshot.images() {
             self.marked.insert(image.into(), None);
         }
         self.marked
             .retain(|_, gone| gone.is_none_or(|gone| now.duration_since(gone) < REMEMBERED));
+        if !self.marked.is_empty() {
+            self.remembered_until = Some(now + REMEMBERED);
+        }
     }
 
     /// The revision of the state; none if there is none.
@@ -50,9 +58,14 @@ impl Known {
         self.revision
     }
 
-    /// Whether there is nothing to beware of.
-    pub(super) fn is_calm(&self, now: Instant) -> bool {
-        self.marked.is_empty() && self.of_all_until.is_none_or(|until| now >= until)
+    /// Whether there is nothing to beware of. What needs not be remembered any longer is forgotten then.
+    pub(super) fn is_calm(&mut self, now: Instant) -> bool {
+        let is_past = |until: Option<Instant>| until.is_none_or(|until| now >= until);
+        if self.has_marks || !is_past(self.remembered_until) {
+            return false;
+        }
+        self.marked = HashMap::new();
+        is_past(self.of_all_until)
     }
 
     /// Whether an image may have been deleted since a request began that goes on now, or be about to.
@@ -66,6 +79,7 @@ impl Known {
 
     /// Has an image looked at closely for a while.
     pub(super) fn suspect(&mut self, image: &str, now: Instant) {
+        self.remembered_until = Some(now + REMEMBERED);
         self.marked.entry(image.into()).or_insert(Some(now));
     }
 }
@@ -104,8 +118,7 @@ mod tests {
         known.learn(&snapshot(8, 5, &[]), later);
         assert!(known.is_suspect("a", later) && !known.is_suspect("b", later));
         assert!(!known.is_suspect("a", later + REMEMBERED));
-        known.learn(&snapshot(9, 5, &[]), later + REMEMBERED);
-        assert!(known.is_calm(later + REMEMBERED));
+        assert!(known.is_calm(later + REMEMBERED) && known.marked.is_empty());
     }
 
     #[test]
@@ -117,5 +130,6 @@ mod tests {
         known.learn(&snapshot(9, 7, &[]), now);
         assert!(known.is_suspect("anything", now));
         assert!(known.is_calm(now + REMEMBERED));
+        assert!(!known.is_suspect("anything", now + REMEMBERED));
     }
 }

@@ -55,7 +55,7 @@ impl Fixture {
     }
 
     async fn end(&self, marked: Marked) {
-        marks::end(&*self.store, &[marked]).await.unwrap();
+        marks::end(&*self.store, &[marked.image]).await.unwrap();
     }
 
     /// Deletes an image as a prune does; whether it could.
@@ -230,6 +230,26 @@ async fn a_server_that_begins_after_a_prune_or_that_followed_it_bewares_of_no_ot
     }
     // It may have been there: this server has missed the mark.
     fixture.other.commit(&[], &writes).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn of_two_prunes_that_mark_an_image_one_can_end_the_others_mark_and_every_server_bewares() {
+    let fixture = fixture().await;
+    fixture.write(&[image(A)]).await.unwrap();
+    let first = fixture.mark(A).await;
+    // Somebody saves the image, and does not need it any more.
+    fixture.write(&[pointing_at("s", A)]).await.unwrap();
+    fixture
+        .write(&[Write::Delete("/streams/n/s".into())])
+        .await
+        .unwrap();
+    // This server has seen nothing of its mark.
+    fixture.other.learn(None).await.unwrap();
+    let second = fixture.mark(A).await;
+    assert!(fixture.delete(&second).await);
+    fixture.end(first).await;
+    let refused = fixture.other.commit(&[], &[pointing_at("s", A)]).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
 }
 
 #[tokio::test]
