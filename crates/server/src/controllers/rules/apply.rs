@@ -81,14 +81,10 @@ pub(super) async fn write(
             return Ok(false);
         }
         let edited = edited(&stored, listed, None);
-        let internal = |mut edited: ImageStream| {
-            defaults::image_stream(&mut edited, context.import_mode);
-            Write::internal_update(edited, stored.clone())
-        };
         if edited == stored {
             return Ok(false);
         }
-        let prepared = match prepare(context, &request, internal(edited)).await {
+        let written = match put(context, &request, edited, &stored, revision).await {
             // The stream would be invalid or beyond a limit: it stays as it is, with a word why.
             Err(status) if is_refusal(&status) => {
                 let refusal = status.message.unwrap_or_default();
@@ -96,16 +92,30 @@ pub(super) async fn write(
                 if noted == stored {
                     return Ok(false);
                 }
-                prepare(context, &request, internal(noted)).await?
+                put(context, &request, noted, &stored, revision).await?
             }
-            prepared => prepared?,
+            written => written?,
         };
-        if commit(context, &prepared, Some(revision)).await?.is_some() {
+        if written {
             return Ok(true);
         }
     }
     let resource = GroupResource::new("image.openshift.io", "imagestreams");
     Err(errors::conflict(resource, name, errors::MODIFIED).into())
+}
+
+/// Stores a stream in place of what was read; whether that was still there.
+async fn put(
+    context: &Context,
+    request: &Request,
+    mut edited: ImageStream,
+    stored: &ImageStream,
+    revision: u64,
+) -> Result<bool, Box<Status>> {
+    defaults::image_stream(&mut edited, context.import_mode);
+    let write = Write::internal_update(edited, stored.clone());
+    let prepared = prepare(context, request, write).await?;
+    Ok(commit(context, &prepared, Some(revision)).await?.is_some())
 }
 
 /// Whether somebody does not want the stream to be like that.

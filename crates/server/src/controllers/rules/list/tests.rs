@@ -404,3 +404,66 @@ async fn of_a_large_repository_only_what_is_chosen_is_kept() {
     assert_eq!(follow(&server).await.failed, 1);
     assert_eq!(tags(&stream(&server).await).len(), 4);
 }
+
+#[tokio::test]
+async fn a_stream_that_would_exceed_a_limit_stays_as_it_is_and_says_so_once() {
+    let server = TestServer::start().await;
+    let limit = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [
+        {"type": "openshift.io/ImageStream", "max": {"openshift.io/image-tags": 2}}]}});
+    server.store(&server.context.limit_ranges, limit).await;
+    let registry = registry(&["1", "2", "3"]);
+    make(&server, &rule(&registry, "match: {glob: '*'}")).await;
+    assert_eq!(follow(&server).await.changed, 1);
+    let noted = stream(&server).await;
+    assert_eq!(tags(&noted), ["hand"]);
+    assert!(
+        problems(&noted)["r"].as_str().unwrap().contains("image-tags"),
+        "{noted}"
+    );
+    assert_eq!(follow(&server).await.changed, 0, "it is noted once");
+    change(&server, &rule(&registry, "match: {glob: '*'}, newest: 1")).await;
+    follow(&server).await;
+    let followed = stream(&server).await;
+    assert_eq!(
+        (tags(&followed), problems(&followed)),
+        (vec!["3", "hand"], Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn what_a_user_changes_while_a_repository_is_listed_is_heeded() {
+    let server = TestServer::start().await;
+    let registry = registry(&["1", "2"]);
+    make(&server, &rule(&registry, "match: {glob: '*'}, removal: prune")).await;
+    follow(&server).await;
+    // One tag is taken away from its rule, the other one is no longer there.
+    let path = "/apis/image.openshift.io/v1/namespaces/n/imagestreams/s";
+    let mut edited = stream(&server).await;
+    let first = edited["spec"]["tags"].as_array_mut().unwrap().iter_mut();
+    for tag in first.filter(|tag| tag["name"] == "1") {
+        tag["annotations"] = json!({});
+    }
+    let (code, body) = server.send("admin", "PUT", path, Some(&edited)).await;
+    assert_eq!(code, 200, "{body}");
+    registry.set_content(Content::new().dangling_tag("a/b", "3"));
+    follow(&server).await;
+    assert_eq!(
+        tags(&stream(&server).await),
+        ["1", "3", "hand"],
+        "the user's tag stays"
+    );
+    // A list that was begun for other rules changes nothing.
+    let listed = Listed {
+        rule: rules(&read(&server.context, "n", "s").await.unwrap().unwrap().0.metadata)
+            .unwrap()
+            .remove(0),
+        outcome: Ok(imagestream_import::ChosenTags {
+            tags: vec!["9".to_owned()],
+            has_more: false,
+        }),
+    };
+    let is_changed = write(&server.context, &key(), Some("[]"), &[listed])
+        .await
+        .unwrap();
+    assert!(!is_changed);
+}
