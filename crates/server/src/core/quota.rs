@@ -4,6 +4,7 @@
 //! [1]: https://kubernetes.io/docs/concepts/policy/resource-quotas/#object-count-quota
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::context::Context;
 
 /// What comes together is counted together, after this time.
 const ROUND: Duration = Duration::from_millis(100);
+/// Rounds for which a count waits until no charge is being made.
+const PATIENT_ROUNDS: u32 = 20;
 /// Time beyond that of the longest import after which a charge counts as abandoned.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pause before watching again after a watch was lost.
@@ -81,12 +84,28 @@ struct CountedName {
 struct Open {
     charge: Arc<Charge>,
     until: Instant,
+    /// Whether it may have to be made again.
+    is_being_made: bool,
 }
 
 /// Keeps the use of all quotas.
 pub struct Quotas {
     context: Arc<Context>,
     open: Mutex<Vec<Open>>,
+    /// Charges that were ever begun.
+    begun: AtomicU64,
+}
+
+/// A charge is being made for as long as this lives, also if whoever makes it goes away.
+struct Making<'a> {
+    quotas: &'a Quotas,
+    charge: &'a Arc<Charge>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.quotas.made(self.charge);
+    }
 }
 
 /// The names under which quotas count the objects of a resource.
@@ -105,6 +124,7 @@ impl Quotas {
         Self {
             context: Arc::clone(context),
             open: Mutex::default(),
+            begun: AtomicU64::new(0),
         }
     }
 
@@ -146,7 +166,12 @@ impl Quotas {
             self.open(Open {
                 charge: Arc::clone(&charge),
                 until,
+                is_being_made: true,
             });
+            let _making = Making {
+                quotas: self,
+                charge: &charge,
+            };
             match self.context.store.commit(&conditions, &writes).await {
                 Ok(_) => return Ok(()),
                 Err(StoreError::Conflict { .. }) => self.settle(|open| Arc::ptr_eq(&open.charge, &charge)),
@@ -205,10 +230,27 @@ impl Quotas {
     }
 
     fn open(&self, open: Open) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         self.open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(open);
+    }
+
+    fn made(&self, charge: &Arc<Charge>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = open.iter_mut();
+        if let Some(open) = open.find(|open| Arc::ptr_eq(&open.charge, charge)) {
+            open.is_being_made = false;
+        }
+    }
+
+    /// How many charges were begun; nothing if one is being made in this namespace.
+    fn settled(&self, namespace: &str) -> Option<u64> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_being_made = |open: &Open| open.is_being_made && open.charge.namespace == namespace;
+        (!open.iter().any(is_being_made)).then_some(begun)
     }
 
     /// Forgets the first open charge that fits.
@@ -255,6 +297,8 @@ impl Quotas {
             changed.insert(text(&encoded.to_value()?, "namespace").to_owned());
         }
         let mut round = Instant::now();
+        // Rounds in a row that left something to be counted.
+        let mut rounds = 0;
         loop {
             tokio::select! {
                 event = watches.next() => match event {
@@ -277,24 +321,32 @@ impl Quotas {
                 () = sleep_until(round) => {
                     changed.extend(self.abandoned(Instant::now()));
                     for namespace in std::mem::take(&mut changed) {
-                        if !self.recount(&namespace).await? {
+                        if !self.recount(&namespace, rounds < PATIENT_ROUNDS).await? {
                             changed.insert(namespace);
                         }
                     }
+                    rounds = if changed.is_empty() { 0 } else { rounds + 1 };
                     round = Instant::now() + if changed.is_empty() { PAUSE } else { ROUND };
                 }
             }
         }
     }
 
-    /// Writes what is used in a namespace into its quotas. Whether nothing came between.
-    async fn recount(&self, namespace: &str) -> Result<bool, Box<Status>> {
+    /// Writes what is used in a namespace into its quotas. Whether that is certain and nothing came between.
+    ///
+    /// A charge that is being made is counted, as it may be in the quota that was read; if it was overtaken and is made
+    /// again it would find itself counted, and be refused for that. So whoever `is_patient` leaves what is uncertain for
+    /// the next round.
+    async fn recount(&self, namespace: &str, is_patient: bool) -> Result<bool, Box<Status>> {
         let quotas = &self.context.resource_quotas;
         let mut is_done = true;
         for encoded in all(quotas, namespace).await? {
             let mut quota = encoded.to_value()?;
+            let before = self.settled(namespace);
             let status = self.status(&quota, &Map::new()).await?;
-            if quota.get("status") != Some(&status) {
+            let is_certain = before.is_some() && before == self.settled(namespace);
+            is_done &= is_certain;
+            if quota.get("status") != Some(&status) && (is_certain || !is_patient) {
                 crate::plain::set_field(&mut quota, "status", Some(&status));
                 is_done &= quotas.replace(quota, encoded.revision()).await?.is_some();
             }
