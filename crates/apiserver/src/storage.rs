@@ -297,16 +297,17 @@ impl Objects {
     /// Stores a new object and returns it complete.
     ///
     /// # Errors
-    /// 409 if there is one of its name; those of the store.
+    /// 409 if there is one of its name, or if what it points at went meanwhile; those of the store.
     pub async fn create(&self, object: Value) -> Result<Stored, Box<Status>> {
         let write = self.put(&object)?;
         let absent = Precondition::Absent(write.key().to_owned());
-        match self.store.commit(&[absent], &[write]).await {
+        match self.store.commit(&[absent], std::slice::from_ref(&write)).await {
             Ok(revision) => Ok(self.stored(object, revision)),
-            Err(StoreError::Conflict { .. }) => {
+            Err(StoreError::Conflict { key, .. }) if key == write.key() => {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str);
                 Err(errors::already_exists(self.resource.group_resource(), name.unwrap_or_default()).into())
             }
+            Err(StoreError::Conflict { key, .. }) => Err(self.lacks(&object, &key)),
             Err(error) => Err(failed(error)),
         }
     }
@@ -314,15 +315,28 @@ impl Objects {
     /// Replaces the object that was last changed at `revision`. Nothing is returned if it changed since.
     ///
     /// # Errors
-    /// Those of the store.
+    /// 409 if what it points at went meanwhile; those of the store.
     pub async fn replace(&self, object: Value, revision: u64) -> Result<Option<Stored>, Box<Status>> {
         let write = self.put(&object)?;
         let unchanged = Precondition::ModRevision(write.key().to_owned(), revision);
-        match self.store.commit(&[unchanged], &[write]).await {
+        match self
+            .store
+            .commit(&[unchanged], std::slice::from_ref(&write))
+            .await
+        {
             Ok(revision) => Ok(Some(self.stored(object, revision))),
-            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(StoreError::Conflict { key, .. }) if key == write.key() => Ok(None),
+            Err(StoreError::Conflict { key, .. }) => Err(self.lacks(&object, &key)),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// 409: what an object points at went meanwhile. To try again by itself would not bring it back.
+    fn lacks(&self, object: &Value, key: &str) -> Box<Status> {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str);
+        let what = key.rsplit('/').next().unwrap_or(key);
+        let why = format!("{what}, which it points at, was deleted");
+        errors::conflict(self.resource.group_resource(), name.unwrap_or_default(), why).into()
     }
 
     /// Removes the object that was last changed at `revision`; returns the revision of its end, or nothing if it

@@ -160,3 +160,32 @@ async fn after_a_prune_nothing_is_left_of_its_marks_and_a_stream_is_written_at_o
     assert_eq!(code, 200, "{body}");
     assert_eq!(rival.tried(), 1);
 }
+
+#[tokio::test]
+async fn a_client_that_writes_a_stream_which_points_at_a_pruned_image_is_told_so_at_once() {
+    let rival = Arc::new(Rival::default());
+    let server = TestServer::start_with(ServerOptions {
+        rival: Some(Arc::clone(&rival)),
+        ..ServerOptions::default()
+    })
+    .await;
+    make_stream(&server, "s", &[]).await;
+    make_image(&server, 1).await;
+    let options = Options {
+        confirm: true,
+        ..everything_old()
+    };
+    let now = Timestamp::now() + SignedDuration::from_secs(1);
+    prune(&server.context, &options, now).await.unwrap();
+    rival.forestall(0);
+    let (_, mut stream) = server.send("admin", "GET", &format!("{STREAMS}/s"), None).await;
+    stream["status"]["tags"] = json!([{"tag": "t", "items": [
+        {"created": "2020-01-01T00:00:00Z", "image": digest(1), "generation": 1,
+         "dockerImageReference": format!("r.example/a@{}", digest(1))}]}]);
+    let target = format!("{STREAMS}/s/status");
+    let writing = server.send("admin", "PUT", &target, Some(&stream));
+    let (code, body) = tokio::time::timeout(PATIENCE, writing).await.expect("it ends");
+    assert_eq!((code, &body["reason"]), (409, &json!("Conflict")), "{body}");
+    assert!(body["message"].as_str().unwrap().contains(&digest(1)), "{body}");
+    assert_eq!(rival.tried(), 0, "nothing is left to try");
+}
