@@ -83,7 +83,8 @@ impl Stored {
         loop {
             let Some(stored) = self.objects.get(namespace, name).await? else {
                 let creates = change.may_create() && self.strategy.creates_on_update();
-                if !creates && !change.creates_always() {
+                // A part never makes the whole.
+                if self.part.is_some() || (!creates && !change.creates_always()) {
                     return Err(resource.not_found(name).into());
                 }
                 let mut object = change.wanted(None)?;

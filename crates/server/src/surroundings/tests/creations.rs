@@ -135,3 +135,16 @@ async fn what_an_apply_creates_is_charged() {
         assert_eq!(code, expected, "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_status_that_is_applied_to_a_stream_that_is_not_there_makes_none() {
+    let server = TestServer::surrounded().await;
+    make_namespace(&server, "n").await;
+    let stream =
+        json!({"apiVersion": "image.openshift.io/v1", "kind": "ImageStream", "metadata": {"name": "s"}});
+    let target = format!("{STREAMS}/s/status?fieldManager=x");
+    assert_eq!(
+        refused(&server, "admin", "PATCH", &target, &stream).await,
+        (404, r#"imagestreams.image.openshift.io "s" not found"#.into())
+    );
+}
