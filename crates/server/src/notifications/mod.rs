@@ -132,7 +132,8 @@ fn tag_at(host: &str, repository: &str, tag: &str) -> Option<ImageReference> {
 
 struct Notifications {
     receivers: HashMap<String, Registry>,
-    /// Checked in place of receivers that do not exist, so that answers take as long.
+    /// One that shows its secret and one that signs, checked in place of receivers that do not exist or do the other, so
+    /// that answers take as long.
     decoys: [(Format, Secret); 2],
     followed: Arc<FollowedTags>,
     context: Arc<Context>,
@@ -181,20 +182,19 @@ impl Notifications {
         })
     }
 
-    /// The receiver of this name, to whom knows its secret. To others it is not told whether there is one.
+    /// The receiver of this name, to whom knows its secret. To others it is not told whether there is one: a secret of
+    /// each kind is checked, whatever kind it has.
     fn authenticated(&self, name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> Option<&Registry> {
-        match self.receivers.get(name) {
-            Some(registry) => registry
-                .secret
-                .is_proven_by(registry.format, headers, query, body)
-                .then_some(registry),
-            None => {
-                for (format, decoy) in &self.decoys {
-                    decoy.is_proven_by(*format, headers, query, body);
-                }
-                None
-            }
-        }
+        let registry = self.receivers.get(name);
+        let own = registry.map(|registry| (registry.format, &registry.secret));
+        let is_signed = own.is_some_and(|(format, _)| format == Format::Github);
+        let [shown, signs] = &self.decoys;
+        let shown = own.filter(|_| !is_signed).unwrap_or((shown.0, &shown.1));
+        let signs = own.filter(|_| is_signed).unwrap_or((signs.0, &signs.1));
+        let [by_secret, by_signature] =
+            [shown, signs].map(|(format, secret)| secret.is_proven_by(format, headers, query, body));
+        let is_proven = if is_signed { by_signature } else { by_secret };
+        registry.filter(|_| is_proven)
     }
 }
 

@@ -56,6 +56,7 @@ impl Told {
             ),
             receiver(&directory, "told", ReceiverFormat::Distribution, None),
             receiver(&directory, "hub", ReceiverFormat::DockerHub, None),
+            receiver(&directory, "signed", ReceiverFormat::Github, None),
         ];
         let (endpoint, _task) = endpoint(&receivers, &server.context).await.unwrap().unwrap();
         Self { server, endpoint }
@@ -74,6 +75,17 @@ impl Told {
             let value = HeaderValue::from_str(&format!("Bearer {secret}")).unwrap();
             headers.insert("authorization", value);
         }
+        self.send_with(method, path, query, headers, body.into()).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> (u16, Value) {
         let info = RequestInfo::new(method.as_str(), path, query);
         let deadline = Instant::now() + Duration::from_secs(30);
         let request = Request::new(
@@ -87,7 +99,7 @@ impl Told {
             request: Arc::new(request),
             method,
             headers,
-            body: body.into(),
+            body,
         };
         match self.endpoint.answer(request).await {
             Ok(answer) => (
@@ -152,7 +164,7 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     let body =
         json!({"events": [{"action": "push", "target": {"repository": "a/b", "tag": "v1"}}]}).to_string();
     let mut answers = Vec::new();
-    for receiver in ["plain", "hub", "none"] {
+    for receiver in ["plain", "hub", "signed", "none"] {
         for (secret, body) in [("", body.as_str()), ("0123456789abcdeF", &body), ("", "not JSON")] {
             let path = format!("{PATH}/{receiver}");
             answers.push(
@@ -165,6 +177,32 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "all alike: {answers:?}");
     assert!(told.noted().await.is_empty());
+}
+
+#[tokio::test]
+async fn each_receiver_takes_only_the_proof_of_its_kind() {
+    let told = Told::start().await;
+    let body = Bytes::from_static(b"{}");
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signed = ring::hmac::sign(&key, &body);
+    let digits = Vec::from_iter(signed.as_ref().iter().map(|byte| format!("{byte:02x}")));
+    let signature = digits.concat();
+    let proofs = [
+        ("plain", "authorization", format!("Bearer {SECRET}")),
+        ("signed", "x-hub-signature-256", format!("sha256={signature}")),
+    ];
+    for receiver in ["plain", "signed", "hub", "none"] {
+        for (of, header, value) in &proofs {
+            let mut headers = HeaderMap::new();
+            headers.insert(*header, HeaderValue::from_str(value).unwrap());
+            let path = format!("{PATH}/{receiver}");
+            let (code, _) = told
+                .send_with(Method::POST, &path, "", headers, body.clone())
+                .await;
+            let expected = if receiver == *of { 202 } else { 401 };
+            assert_eq!(code, expected, "{receiver} {header}");
+        }
+    }
 }
 
 #[tokio::test]
