@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::endpoint::Object;
 use crate::errors;
 use crate::form::Form;
 use crate::kind::Resource;
@@ -300,9 +301,36 @@ impl Objects {
     /// 409 if there is one of its name, or if what it points at went meanwhile; those of the store.
     pub async fn create(&self, object: Value) -> Result<Stored, Box<Status>> {
         let write = self.put(&object)?;
+        let revision = self.commit_new(&object, &write).await?;
+        Ok(self.stored(object, revision))
+    }
+
+    /// Stores a new object and returns what to answer: the object as it is shown, or as it is stored. Where that is the
+    /// same, the bytes that were stored are the answer.
+    ///
+    /// # Errors
+    /// Those of [`Objects::create`].
+    pub(crate) async fn create_and_show(
+        &self,
+        object: Value,
+        as_stored: bool,
+    ) -> Result<Object, Box<Status>> {
+        let write = self.put(&object)?;
+        let revision = self.commit_new(&object, &write).await?;
+        let shown = if as_stored { None } else { self.form.shown(&object) };
+        let is_readable = self.form.seal().is_none();
+        Ok(match (shown, write) {
+            (None, Write::Put(_, bytes)) if is_readable => {
+                Encoded::new(self.resource.kind, bytes, revision).into()
+            }
+            (shown, _) => self.stored(shown.unwrap_or(object), revision).object.into(),
+        })
+    }
+
+    async fn commit_new(&self, object: &Value, write: &Write) -> Result<u64, Box<Status>> {
         let absent = Precondition::Absent(write.key().to_owned());
-        match self.store.commit(&[absent], std::slice::from_ref(&write)).await {
-            Ok(revision) => Ok(self.stored(object, revision)),
+        match self.store.commit(&[absent], std::slice::from_ref(write)).await {
+            Ok(revision) => Ok(revision),
             Err(StoreError::Conflict { key, .. }) if key == write.key() => {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str);
                 Err(errors::already_exists(self.resource.group_resource(), name.unwrap_or_default()).into())

@@ -67,8 +67,8 @@ impl Stored {
             complete(&mut object, self.resource(), None);
             return Ok(Outcome::created(self.show(object)));
         }
-        let stored = self.objects.create(object).await?;
-        Ok(Outcome::created(self.show(stored.object)))
+        let created = self.objects.create_and_show(object, self.part.is_some());
+        Ok(Outcome::created(created.await?))
     }
 
     pub(super) async fn update_object(
