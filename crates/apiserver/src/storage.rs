@@ -335,7 +335,7 @@ impl Objects {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str);
                 Err(errors::already_exists(self.resource.group_resource(), name.unwrap_or_default()).into())
             }
-            Err(StoreError::Conflict { key, .. }) => Err(self.lacks(&object, &key)),
+            Err(StoreError::Conflict { key, .. }) => Err(self.lacks(object, &key)),
             Err(error) => Err(failed(error)),
         }
     }
