@@ -31,6 +31,14 @@ pub trait Strategy: Send + Sync + 'static {
     /// What is wrong with it.
     fn prepare_create<'a>(&'a self, request: &'a Request, object: Value) -> Pending<'a, Value>;
 
+    /// Makes room for the object that is about to be stored under a new name. Not called if nothing is to be stored.
+    ///
+    /// # Errors
+    /// Why it can't be stored.
+    fn before_create<'a>(&'a self, _object: &'a Value) -> Pending<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The object to store in place of `stored`; metadata that clients can't change is already that of `stored`
     /// where the client left it out. If it equals `stored`, nothing is written.
     ///

@@ -67,6 +67,7 @@ impl Stored {
             complete(&mut object, self.resource(), None);
             return Ok(Outcome::created(self.show(object)));
         }
+        self.strategy.before_create(&object).await?;
         let created = self.objects.create_and_show(object, self.part.is_some());
         Ok(Outcome::created(created.await?))
     }

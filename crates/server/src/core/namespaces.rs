@@ -192,12 +192,12 @@ impl Strategy for Namespaces {
     }
 
     fn prepare_create<'a>(&'a self, _: &'a Request, object: Value) -> Pending<'a, Value> {
-        Box::pin(async move {
-            let object = fresh(object)?;
-            // Nobody inherits what was written while an earlier namespace of the name ended.
-            clear_remains(&self.context, metadata::text(&object, "name")).await?;
-            Ok(object)
-        })
+        done(fresh(object))
+    }
+
+    /// Nobody inherits what was written while an earlier namespace of the name ended.
+    fn before_create<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
+        Box::pin(clear_remains(&self.context, metadata::text(object, "name")))
     }
 
     fn prepare_update<'a>(

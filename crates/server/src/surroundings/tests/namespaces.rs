@@ -132,6 +132,21 @@ async fn a_new_namespace_inherits_nothing_from_an_earlier_one_of_its_name() {
     // What a request left behind that was let in before an earlier namespace ended.
     let leftover = json!({"metadata": {"name": "leftover", "namespace": "n"}});
     server.store(&server.context.secrets, leftover).await;
+    let wanted = json!({"metadata": {"name": "n"}});
+    let (code, _) = server
+        .send("admin", "POST", "/api/v1/namespaces?dryRun=All", Some(&wanted))
+        .await;
+    assert_eq!(code, 201);
+    assert!(
+        server
+            .context
+            .secrets
+            .get("n", "leftover")
+            .await
+            .unwrap()
+            .is_some(),
+        "what is only tried out changes nothing"
+    );
     make_namespace(&server, "n").await;
     let secrets = "/api/v1/namespaces/n/secrets";
     assert_eq!(get(&server, secrets).await.1["items"], json!([]));
