@@ -157,9 +157,12 @@ impl Dispatcher {
                     .await?
             }
             Verb::Watch => {
-                endpoint
-                    .watch(request, ListOptions::from_query(&request.query, true)?)
-                    .await?
+                let options = ListOptions::from_query(&request.query, true)?;
+                let options = match route::named(&request.info) {
+                    Some(name) => options.of_one(name)?,
+                    None => options,
+                };
+                endpoint.watch(request, options).await?
             }
             Verb::Create => self.create(endpoint, request, head, body).await?,
             Verb::Update => self.update(endpoint, request, head, body).await?,

@@ -13,9 +13,11 @@ const ALL: &str = "/apis/example.org/v1/namespaces/n/widgets";
 
 /// Reads `count` events of a watch.
 async fn events(server: &Server, query: &str, count: usize, headers: &[(&str, &str)]) -> Vec<Value> {
-    let response = server
-        .open("GET", &format!("{ALL}?watch=true&{query}"), headers, "")
-        .await;
+    events_at(server, &format!("{ALL}?watch=true&{query}"), count, headers).await
+}
+
+async fn events_at(server: &Server, target: &str, count: usize, headers: &[(&str, &str)]) -> Vec<Value> {
+    let response = server.open("GET", target, headers, "").await;
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
     let mut events = Vec::new();
@@ -116,6 +118,34 @@ async fn initial_events_end_with_a_bookmark() {
     assert_eq!(
         end["resourceVersion"],
         seen[0]["object"]["metadata"]["resourceVersion"]
+    );
+}
+
+#[tokio::test]
+async fn the_old_form_of_a_watch_shows_what_its_path_names() {
+    let server = Server::start().await;
+    for name in ["a", "b"] {
+        server.create(json!({"metadata": {"name": name}})).await;
+    }
+    let one = "/apis/example.org/v1/watch/namespaces/n/widgets/b";
+    let all = "/apis/example.org/v1/watch/namespaces/n/widgets";
+    assert_eq!(
+        shown(&events_at(&server, all, 2, &[]).await),
+        pairs(&[("ADDED", "a"), ("ADDED", "b")])
+    );
+    for query in ["", "?fieldSelector=metadata.name%3Db"] {
+        let seen = events_at(&server, &format!("{one}{query}"), 1, &[]).await;
+        assert_eq!(shown(&seen), pairs(&[("ADDED", "b")]));
+    }
+    let refused = server
+        .send("GET", &format!("{one}?fieldSelector=metadata.name%3Da"), &[], "")
+        .await;
+    assert_eq!(
+        (refused.code, &refused.json()["message"]),
+        (
+            400,
+            &json!("fieldSelector metadata.name doesn't match requested name")
+        )
     );
 }
 

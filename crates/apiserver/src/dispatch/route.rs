@@ -70,8 +70,8 @@ pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Stat
     let is_named = is_named(info);
     let is_below = !info.subresource.is_empty();
     let verb = match (method.as_str(), is_named) {
+        ("GET" | "HEAD", _) if info.verb == "watch" && !is_below => Verb::Watch,
         ("GET" | "HEAD", true) => Verb::Get,
-        ("GET" | "HEAD", false) if info.verb == "watch" => Verb::Watch,
         ("GET" | "HEAD", false) => Verb::List,
         ("POST", false) => Verb::Create,
         ("POST", true) if is_below => Verb::Create,
@@ -85,6 +85,11 @@ pub(super) fn verb(info: &RequestInfo, method: &Method) -> Result<Verb, Box<Stat
         return Err(errors::method_not_allowed().into());
     }
     Ok(verb)
+}
+
+/// The object that the path names.
+pub(super) fn named(info: &RequestInfo) -> Option<&str> {
+    is_named(info).then_some(info.name.as_str())
 }
 
 /// Whether the path names an object. A collection's request has a name too if its selector chooses by name.
@@ -115,6 +120,7 @@ mod tests {
         let proxied = "/apis/example.com/v1/proxy/namespaces/n/widgets";
         assert_eq!(done("GET", widgets), Ok(Verb::List));
         assert_eq!(done("GET", watched), Ok(Verb::Watch));
+        assert_eq!(done("GET", &format!("{watched}/w")), Ok(Verb::Watch));
         for method in [
             "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "WATCH",
         ] {
@@ -122,7 +128,7 @@ mod tests {
                 let _ = done(method, &format!("{widgets}{rest}"));
                 for old in [watched, proxied] {
                     let path = format!("{old}{rest}");
-                    let reads = matches!(method, "GET" | "HEAD") && path == watched;
+                    let reads = matches!(method, "GET" | "HEAD") && old == watched && rest != "/w/status";
                     assert_eq!(done(method, &path).is_ok(), reads, "{method} {path}");
                 }
             }

@@ -45,6 +45,9 @@ pub struct ListOptions {
     pub send_initial_events: Option<bool>,
 }
 
+/// The field that has an object's name.
+const NAME: &str = "metadata.name";
+
 impl ListOptions {
     /// A watch of everything that does not end by itself.
     #[must_use]
@@ -72,6 +75,22 @@ impl ListOptions {
             send_initial_events: Some(false),
             ..Self::endless_watch()
         }
+    }
+
+    /// The same for one object, which a path names.
+    ///
+    /// # Errors
+    /// 400 if the field selector asks for another.
+    pub fn of_one(self, name: &str) -> Result<Self, Box<Status>> {
+        let selector = &self.field_selector;
+        if !selector.is_empty() && selector.exact(NAME) != Some(name) {
+            let message = "fieldSelector metadata.name doesn't match requested name";
+            return Err(errors::bad_request(message).into());
+        }
+        Ok(Self {
+            field_selector: FieldSelector::only(NAME, name),
+            ..self
+        })
     }
 
     /// Reads a query. A watch that the path asks for, not the query, is `watch_path`.

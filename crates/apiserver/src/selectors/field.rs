@@ -59,6 +59,18 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
+    /// What matches where `field` has this value.
+    #[must_use]
+    pub fn only(field: &str, value: &str) -> Self {
+        Self {
+            terms: vec![Term {
+                field: field.to_owned(),
+                equal: true,
+                value: value.to_owned(),
+            }],
+        }
+    }
+
     /// Refuses a selector with a field that is not among `fields`.
     pub fn restrict_to(&self, fields: &[&str]) -> Result<(), FieldSelectorError> {
         match self
