@@ -151,6 +151,8 @@ async fn a_registry_that_wants_to_be_left_alone_is_not_waited_for() {
         assert_eq!(refused.found.unwrap_err(), CheckError::RateLimited);
         assert!(refused.feedback.is_refusal && refused.feedback.retry_after.is_some());
     }
+    // Looks are free, and go on.
+    assert!(check(&engine, &name).await.found.is_ok());
     let feedback = engine.client().feedback(&registry.host());
     assert!(feedback.get.is_refusal && !feedback.head.is_refusal);
 }

@@ -34,7 +34,7 @@ use self::connections::{Call, Connections, Reply};
 use self::failure::Failure;
 use self::flight::Turn;
 use self::host::{Host, Hosts, Route};
-use self::throttle::{Counters, Slot};
+use self::throttle::{Counters, Kind, Slot};
 use self::tries::Tries;
 use crate::client::{Activity, BuildError, ClientOptions};
 use crate::credential::Credential;
@@ -188,7 +188,7 @@ enum Step {
 impl Transport {
     /// Gets an answer, however many attempts that takes within the deadline of the access.
     pub(crate) async fn fetch(&self, repository: &Repository, request: &Request) -> Result<Answer, Error> {
-        let mut tries = Tries::of(repository, repository.access.deadline);
+        let mut tries = Tries::of(repository, &request.method, repository.access.deadline);
         self.within_deadline(repository, request, &mut tries).await
     }
 
@@ -199,7 +199,7 @@ impl Transport {
         repository: &Repository,
         request: &Request,
     ) -> (Result<Answer, Error>, HostFeedback) {
-        let mut tries = Tries::of(repository, Instant::now());
+        let mut tries = Tries::of(repository, &request.method, Instant::now());
         let outcome = self.within_deadline(repository, request, &mut tries).await;
         (outcome, tries.feedback)
     }
@@ -223,10 +223,11 @@ impl Transport {
 
     /// Waits for a turn at the host.
     async fn enter(&self, tries: &mut Tries) -> Result<Slot<'_>, Error> {
-        let entered = self.host.throttle.enter(tries.caller, tries.patience).await;
+        let throttle = &self.host.throttle;
+        let entered = throttle.enter(tries.kind, tries.caller, tries.patience).await;
         if entered.is_err() {
             tries.feedback.is_refusal = true;
-            tries.feedback.retry_after = self.host.throttle.pause_left();
+            tries.feedback.retry_after = throttle.pause_left(tries.kind);
         }
         entered
     }
@@ -350,7 +351,7 @@ impl Transport {
         let Attempt { route, shown, slot } = attempt;
         let (status, headers) = (reply.response.status(), reply.response.headers().clone());
         route.see(status, &headers);
-        self.heed_quota(&headers, tries.patience);
+        self.heed_quota(tries.kind, &headers, tries.patience);
         tries.feedback = HostFeedback::of_answer(status, &headers, now());
         self.host.told(&request.method, tries.feedback);
         let patience = self.shared.connections.patience();
@@ -407,7 +408,7 @@ impl Transport {
                     let until = Instant::now() + wait;
                     self.host
                         .throttle
-                        .pause(until, Some((tries.caller, error.clone())));
+                        .pause(tries.kind, until, Some((tries.caller, error.clone())));
                     if until < tries.patience {
                         drop(slot);
                         tries.throttled += 1;
@@ -457,7 +458,7 @@ impl Transport {
     }
 
     /// Slows down before a quota is used up, where the registry reports one.
-    fn heed_quota(&self, headers: &HeaderMap, patience: Instant) {
+    fn heed_quota(&self, kind: Kind, headers: &HeaderMap, patience: Instant) {
         let Some(limit) = retry::rate_limit(headers) else {
             return;
         };
@@ -465,7 +466,7 @@ impl Transport {
         if let (0, Some(reset)) = (limit.remaining, limit.reset) {
             let until = Instant::now() + reset.min(LONGEST_QUOTA_WAIT * 2);
             if reset <= LONGEST_QUOTA_WAIT && until < patience {
-                self.host.throttle.pause(until, None);
+                self.host.throttle.pause(kind, until, None);
             }
         }
     }

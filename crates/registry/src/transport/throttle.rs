@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -75,7 +76,41 @@ struct State {
     /// Answers since the window last changed.
     answers: usize,
     narrowed: Option<Instant>,
+    /// For everything.
     pause: Option<Pause>,
+    /// For everything but questions whether something is there, which many hosts do not count.
+    reads_pause: Option<Pause>,
+}
+
+impl State {
+    /// The pause that this kind of request must keep, if there is one.
+    fn pause_of(&mut self, kind: Kind) -> Option<Pause> {
+        let now = Instant::now();
+        for pause in [&mut self.pause, &mut self.reads_pause] {
+            pause.take_if(|pause| pause.until <= now);
+        }
+        let reads = self.reads_pause.as_ref().filter(|_| kind == Kind::Read);
+        let pauses = [self.pause.as_ref(), reads].into_iter().flatten();
+        pauses.max_by_key(|pause| pause.until).cloned()
+    }
+}
+
+/// What a request asks for, as far as hosts count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Whether something is there: a `HEAD`.
+    Check,
+    /// Anything else.
+    Read,
+}
+
+impl Kind {
+    pub(super) fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Check,
+            _ => Self::Read,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +154,7 @@ impl Throttle {
             answers: 0,
             narrowed: None,
             pause: None,
+            reads_pause: None,
         };
         Self {
             state: Mutex::new(state),
@@ -132,13 +168,18 @@ impl Throttle {
     ///
     /// # Errors
     /// What the host answered this caller when it asked for a pause that lasts beyond the `deadline`.
-    pub(super) async fn enter(&self, caller: Caller, deadline: Instant) -> Result<Slot<'_>, Error> {
+    pub(super) async fn enter(
+        &self,
+        kind: Kind,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<Slot<'_>, Error> {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             // From here on no change is missed, though the state is looked at before waiting.
             changed.as_mut().enable();
-            match self.try_enter(caller, deadline) {
+            match self.try_enter(kind, caller, deadline) {
                 Entry::Room => {
                     let _in_flight = Gauge::raise(&self.counters.in_flight);
                     return Ok(Slot {
@@ -158,12 +199,10 @@ impl Throttle {
         }
     }
 
-    fn try_enter(&self, caller: Caller, deadline: Instant) -> Entry {
+    fn try_enter(&self, kind: Kind, caller: Caller, deadline: Instant) -> Entry {
         let mut state = self.state();
-        if let Some(pause) = state.pause.clone() {
-            if pause.until <= Instant::now() {
-                state.pause = None;
-            } else if pause.until < deadline {
+        if let Some(pause) = state.pause_of(kind) {
+            if pause.until < deadline {
                 return Entry::Paused(pause.until);
             } else if let Some((_, error)) = pause.told.filter(|(told, _)| *told == caller) {
                 return Entry::TooLate(error);
@@ -179,19 +218,23 @@ impl Throttle {
         Entry::Room
     }
 
-    /// Keeps everybody away until then. Who was `told` so by the host gets that as the answer if it cannot wait as
-    /// long; others may then try.
-    pub(super) fn pause(&self, until: Instant, told: Option<(Caller, Error)>) {
+    /// Keeps everybody away until then: from everything if that was the answer to a check, else from reading. Who was
+    /// `told` so by the host gets that as the answer if it cannot wait as long; others may then try.
+    pub(super) fn pause(&self, kind: Kind, until: Instant, told: Option<(Caller, Error)>) {
         let until = until.min(Instant::now() + MAX_SHARED_PAUSE);
         let mut state = self.state();
-        if state.pause.as_ref().is_none_or(|pause| pause.until < until) {
-            state.pause = Some(Pause { until, told });
+        let pause = match kind {
+            Kind::Check => &mut state.pause,
+            Kind::Read => &mut state.reads_pause,
+        };
+        if pause.as_ref().is_none_or(|pause| pause.until < until) {
+            *pause = Some(Pause { until, told });
         }
     }
 
-    /// How long the host still wants to be left alone.
-    pub(super) fn pause_left(&self) -> Option<Duration> {
-        let pause = self.state().pause.clone()?;
+    /// How long the host still wants to be left alone with such requests.
+    pub(super) fn pause_left(&self, kind: Kind) -> Option<Duration> {
+        let pause = self.state().pause_of(kind)?;
         Some(pause.until.saturating_duration_since(Instant::now()))
     }
 
@@ -256,7 +299,10 @@ mod tests {
     /// How many get in without waiting.
     fn room(throttle: &Throttle) -> usize {
         let mut slots = Vec::new();
-        while let Some(slot) = throttle.enter(Caller::with(None), far()).now_or_never() {
+        while let Some(slot) = throttle
+            .enter(Kind::Read, Caller::with(None), far())
+            .now_or_never()
+        {
             slots.push(slot.unwrap());
         }
         slots.len()
@@ -269,7 +315,7 @@ mod tests {
         for _ in 0..3 {
             for _ in 0..*sizes.last().unwrap() {
                 throttle
-                    .enter(Caller::with(None), far())
+                    .enter(Kind::Read, Caller::with(None), far())
                     .await
                     .unwrap()
                     .answered();
@@ -285,7 +331,7 @@ mod tests {
         let slots: Vec<_> = (0..8)
             .map(|_| {
                 throttle
-                    .enter(Caller::with(None), far())
+                    .enter(Kind::Read, Caller::with(None), far())
                     .now_or_never()
                     .unwrap()
                     .unwrap()
@@ -304,11 +350,12 @@ mod tests {
         let throttle = throttle(4, 4);
         let start = Instant::now();
         throttle.pause(
+            Kind::Read,
             start + Duration::from_secs(5),
             Some((Caller::with(None), Error::UnknownBlob)),
         );
         let refusal = throttle
-            .enter(Caller::with(None), start + Duration::from_secs(5))
+            .enter(Kind::Read, Caller::with(None), start + Duration::from_secs(5))
             .await
             .err();
         assert_eq!(
@@ -320,20 +367,43 @@ mod tests {
             token: "t".into(),
         }));
         assert!(
-            throttle.enter(other, start).now_or_never().is_some(),
+            throttle.enter(Kind::Read, other, start).now_or_never().is_some(),
             "what one was told is not for another"
         );
-        throttle.enter(Caller::with(None), far()).await.unwrap();
+        throttle
+            .enter(Kind::Read, Caller::with(None), far())
+            .await
+            .unwrap();
         assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_not_read_may_still_check_unless_checks_are_refused_too() {
+        let throttle = throttle(4, 4);
+        let told = || Some((Caller::with(None), Error::UnknownBlob));
+        let soon = Instant::now() + Duration::from_secs(5);
+        let refused = async |kind| throttle.enter(kind, Caller::with(None), soon).await.is_err();
+        let until = Instant::now() + Duration::from_secs(30);
+        throttle.pause(Kind::Read, until, told());
+        assert!(refused(Kind::Read).await && !refused(Kind::Check).await);
+        assert_eq!(throttle.pause_left(Kind::Check), None);
+        throttle.pause(Kind::Check, until - Duration::from_secs(10), told());
+        assert!(refused(Kind::Read).await && refused(Kind::Check).await);
+        assert_eq!(throttle.pause_left(Kind::Check), Some(Duration::from_secs(20)));
+        assert_eq!(throttle.pause_left(Kind::Read), Some(Duration::from_secs(30)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hint_to_pause_does_not_stop_those_who_cannot_wait() {
         let throttle = throttle(4, 4);
-        throttle.pause(Instant::now() + Duration::from_secs(30), None);
+        throttle.pause(Kind::Read, Instant::now() + Duration::from_secs(30), None);
         assert!(
             throttle
-                .enter(Caller::with(None), Instant::now() + Duration::from_secs(1))
+                .enter(
+                    Kind::Read,
+                    Caller::with(None),
+                    Instant::now() + Duration::from_secs(1)
+                )
                 .now_or_never()
                 .is_some()
         );
@@ -342,14 +412,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_goes_away_while_waiting_leaves_its_place_to_the_next() {
         let throttle = Arc::new(throttle(1, 1));
-        let held = throttle.enter(Caller::with(None), far()).await.unwrap();
+        let held = throttle
+            .enter(Kind::Read, Caller::with(None), far())
+            .await
+            .unwrap();
         let enter = |throttle: Arc<Throttle>| async move {
-            drop(throttle.enter(Caller::with(None), far()).await.unwrap());
+            drop(
+                throttle
+                    .enter(Kind::Read, Caller::with(None), far())
+                    .await
+                    .unwrap(),
+            );
         };
         let first = tokio::spawn(enter(throttle.clone()));
         let second = tokio::spawn(enter(throttle.clone()));
         tokio::task::yield_now().await;
         throttle.pause(
+            Kind::Read,
             Instant::now() + Duration::from_secs(3),
             Some((Caller::with(None), Error::UnknownBlob)),
         );

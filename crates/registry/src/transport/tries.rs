@@ -1,15 +1,17 @@
 //! What was tried so far for one request, and for how long it goes on.
 
+use http::Method;
 use tokio::time::Instant;
 
 use super::bearer::Token;
-use super::throttle::Caller;
+use super::throttle::{Caller, Kind};
 use crate::feedback::HostFeedback;
 use crate::repository::Repository;
 
 /// What was tried so far for one request.
 pub(super) struct Tries {
     pub(super) caller: Caller,
+    pub(super) kind: Kind,
     pub(super) deadline: Instant,
     /// Until when it is waited for a host that wants to be left alone.
     pub(super) patience: Instant,
@@ -27,9 +29,10 @@ pub(super) struct Tries {
 
 impl Tries {
     /// None yet. It is waited until `patience` for a host that wants to be left alone.
-    pub(super) fn of(repository: &Repository, patience: Instant) -> Self {
+    pub(super) fn of(repository: &Repository, method: &Method, patience: Instant) -> Self {
         Self {
             caller: Caller::with(repository.access.credential.as_ref()),
+            kind: Kind::of(method),
             deadline: repository.access.deadline,
             patience,
             feedback: HostFeedback::default(),
