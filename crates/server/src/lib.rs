@@ -11,6 +11,7 @@ pub mod core;
 mod custom_resources;
 mod data_dir;
 pub mod image;
+mod lanes;
 mod notifications;
 mod open;
 mod plain;

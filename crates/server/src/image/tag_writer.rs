@@ -1,30 +1,21 @@
 //! What the endpoints of single tags share: reading the stream of a tag, and storing an edited one.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use imagestream_api::stream::write::Write;
 use imagestream_api::types::{ImageStream, Status, Time};
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::kind::Resource;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
 use super::stream_write::{commit, identify, prepare, typed};
 use crate::context::Context;
+use crate::lanes::Lanes;
 
-/// How many streams can be edited at the same time.
-const LANES: usize = 64;
-
-/// Edits of one stream wait for each other here, in the order in which they came, instead of running into conflicts.
-/// Nothing relies on it: other servers and other ways of writing are kept apart by the store's preconditions alone.
-static EDITS: [Semaphore; LANES] = [const { Semaphore::const_new(1) }; LANES];
+/// Edits of one stream wait for each other here, instead of running into conflicts.
+static EDITS: Lanes<64> = Lanes::new();
 
 /// Waits for other edits of the stream; they wait while the answer is held.
 pub(super) async fn turn(namespace: &str, stream: &str) -> Option<SemaphorePermit<'static>> {
-    let mut hasher = DefaultHasher::new();
-    (namespace, stream).hash(&mut hasher);
-    let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-    // It is never closed; without a permit conflicts are still noticed.
-    EDITS[lane].acquire().await.ok()
+    EDITS.turn((namespace, stream)).await
 }
 
 /// A stream that is to be edited: as it is, or a new one in its place.

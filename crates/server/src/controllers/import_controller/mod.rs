@@ -36,6 +36,7 @@ use self::places::Places;
 use self::queue::{News, Pace, Queue};
 use self::request::request;
 use self::wanted::Source;
+pub(super) use self::wanted::is_pending;
 use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;

@@ -92,7 +92,7 @@ pub(super) fn is_importable(tag: &TagReference) -> bool {
 }
 
 /// Whether the tag is to be imported and nobody has tried to since it was last changed.
-pub(super) fn is_pending(tag: &TagReference, history: Option<&NamedTagEventList>) -> bool {
+pub(in crate::controllers) fn is_pending(tag: &TagReference, history: Option<&NamedTagEventList>) -> bool {
     let observed = history.map_or(0, |history| {
         let newest = history.items.first().map_or(0, |newest| newest.generation);
         newest.max(condition(history).map_or(0, |condition| condition.generation))

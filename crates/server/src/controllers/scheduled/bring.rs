@@ -7,9 +7,13 @@ use imagestream_api::types::{Image, ImageImportStatus, ImageStream, ImageStreamI
 use super::followed::{Followed, followed, import_of};
 use crate::controllers::{Origin, Shared};
 use crate::image::stream_write::typed;
+use crate::lanes::Lanes;
 
 /// How often a stream is tried again that somebody else has changed.
 const ATTEMPTS: usize = 5;
+
+/// Imports into one stream from several sources would only run into conflicts with each other.
+static TURNS: Lanes<1_024> = Lanes::new();
 
 /// How a tag is brought to where its source is.
 #[derive(Clone, Copy)]
@@ -88,6 +92,7 @@ async fn bring_one(
     is_chosen: &impl Fn(&Followed) -> bool,
     how: How<'_>,
 ) -> Result<Brought, Box<Status>> {
+    let _turn = TURNS.turn((&key.namespace, &key.name)).await;
     let mut attempts = 0;
     loop {
         let Some((stream, mut tags)) = follower(shared, key) else {

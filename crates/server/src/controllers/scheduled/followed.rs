@@ -13,6 +13,7 @@ use imagestream_import::{Platform, preferred};
 use jiff::SignedDuration;
 
 use super::settled::FailureKind;
+use crate::controllers::import_controller::is_pending;
 
 /// Annotation of a stream's tag (`spec.tags[].annotations`): how often its source is looked at, such as `5m` or
 /// `2h 30m`, in place of the interval of the server. It may not be less than the server's minimum.
@@ -112,6 +113,10 @@ pub(super) fn followed(stream: &ImageStream, default_mode: ImportMode, own: &Pla
     tags.filter_map(|(name, tag)| {
         let history = stream.status.tags.get(name);
         let reference = source(tag)?;
+        // Until an import has dealt with it, it is the import controller's.
+        if is_pending(tag, history) {
+            return None;
+        }
         if !reference.id.is_empty() && is_imported(tag, history) {
             return None;
         }
@@ -200,7 +205,7 @@ mod tests {
     #[allow(clippy::needless_pass_by_value, reason = "callers make them in place")]
     fn stream(tag: Value, history: Value) -> ImageStream {
         let mut whole = json!({"name": "t", "from": {"kind": "DockerImage", "name": "r.test:5000/a:1"},
-            "generation": 2, "importPolicy": {"scheduled": true}});
+            "generation": 0, "importPolicy": {"scheduled": true}});
         for (key, value) in tag.as_object().unwrap() {
             whole[key] = value.clone();
         }
@@ -252,14 +257,31 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_followed_once_an_import_has_dealt_with_it() {
+        let is_followed = |generation: Value, history: Value| {
+            let stream = stream(json!({"generation": generation}), history);
+            !followed(&stream, ImportMode::Legacy, &own()).is_empty()
+        };
+        let imported = |generation: i64| json!({"items": [{"image": DIGEST, "generation": generation}]});
+        let failed = json!({"conditions": [{"type": "ImportSuccess", "status": "False",
+            "reason": "NotFound", "generation": 2}]});
+        assert!(!is_followed(json!(2), json!(null)) && !is_followed(json!(null), imported(9)));
+        assert!(!is_followed(json!(2), imported(1)) && is_followed(json!(2), imported(2)));
+        assert!(is_followed(json!(2), failed.clone()) && !is_followed(json!(3), failed));
+    }
+
+    #[test]
     fn an_image_by_digest_is_followed_until_it_was_imported() {
-        let tag = json!({"from": {"kind": "DockerImage", "name": format!("r.test/a@{DIGEST}")}});
+        let tag =
+            json!({"from": {"kind": "DockerImage", "name": format!("r.test/a@{DIGEST}")}, "generation": 2});
         let is_followed = |generation: i64| {
-            let history = json!({"items": [{"image": DIGEST, "generation": generation}]});
+            let history = json!({"items": [{"image": DIGEST, "generation": generation}],
+                "conditions": [{"type": "ImportSuccess", "status": "False", "reason": "NotFound", "generation": 2}]});
             !followed(&stream(tag.clone(), history), ImportMode::Legacy, &own()).is_empty()
         };
-        assert!(of(tag.clone()).is_some());
         assert!(is_followed(1) && !is_followed(2));
+        let mut tag = tag;
+        tag["generation"] = json!(0);
         let name = of(tag).unwrap().name;
         assert_eq!(
             (name.repository.as_str(), name.version.as_str()),

@@ -192,6 +192,8 @@ impl Look {
             self.settled = self.settled.unknown();
         }
         match imported.tags {
+            // Why is in the streams or in the log. It is tried again soon.
+            0 if !imported.is_complete => Outcome::Failed(FailureKind::Other),
             0 => Outcome::Unchanged,
             tags => Outcome::Imported { tags },
         }
