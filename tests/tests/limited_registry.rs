@@ -110,7 +110,8 @@ async fn followed_under(limit: RateLimit, moved: usize) -> usize {
 async fn a_registry_that_tells_what_it_allows_is_read_no_more_than_that() {
     let limit = RateLimit::new(LIMIT, WINDOW);
     let refused = followed_under(limit, 12).await;
-    assert!(refused <= 2, "{refused} reads were refused");
+    // As many may be under way before it has told anything.
+    assert!(refused <= 8, "{refused} reads were refused");
 }
 
 #[tokio::test]
