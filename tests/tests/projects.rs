@@ -51,6 +51,20 @@ async fn provision(server: &Server) {
     .await;
 }
 
+/// What a watch shows in its first second.
+async fn watched(client: &Client, from: &str) -> Vec<String> {
+    let query = format!("watch=true&timeoutSeconds=1&resourceVersion={from}");
+    let events = client.get(&format!("{PROJECTS}?{query}")).await.text;
+    let events = events.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let (kind, name) = (&event["object"]["kind"], &event["object"]["metadata"]["name"]);
+        [&event["type"], kind, name]
+            .map(|text| text.as_str().unwrap())
+            .join(" ")
+    });
+    events.collect()
+}
+
 fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().unwrap();
     items
@@ -160,17 +174,7 @@ async fn who_asks_for_a_project_may_do_everything_in_it_and_sees_no_other() {
         (missing.status, &missing.json["message"]),
         (404, &json!("projects.project.openshift.io \"none\" not found"))
     );
-    let watched = dev.get(&format!("{PROJECTS}?watch=true&timeoutSeconds=1")).await;
-    let events: Vec<Value> = watched
-        .text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(events.len(), 1, "{}", watched.text);
-    assert_eq!(
-        (&events[0]["type"], &events[0]["object"]["kind"]),
-        (&json!("ADDED"), &json!("Project"))
-    );
+    assert_eq!(watched(&dev, "").await, ["ADDED Project mine"]);
 
     let stream =
         json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "app"}});
@@ -188,6 +192,46 @@ async fn who_asks_for_a_project_may_do_everything_in_it_and_sees_no_other() {
         admin.get(&mine).await.status == 404
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_seen_a_project_is_told_of_its_end_and_nobody_else() {
+    let server = Server::start();
+    let (admin, dev) = (Client::new(&server, ADMIN), Client::new(&server, DEV));
+    provision(&server).await;
+    for name in ["mine", "lost"] {
+        assert_eq!(dev.post(REQUESTS, &request(name)).await.status, 201);
+    }
+    assert_eq!(admin.post(REQUESTS, &request("hidden")).await.status, 201);
+    let listed = dev.get(PROJECTS).await.ok();
+    assert_eq!(names(&listed), ["lost", "mine"]);
+
+    // By the time the watch begins nothing is left that tells who could see what.
+    let binding = "/apis/rbac.authorization.k8s.io/v1/namespaces/lost/rolebindings/admin";
+    let _ = admin.delete(binding).await.ok();
+    assert_eq!(dev.post(REQUESTS, &request("later")).await.status, 201);
+    for name in ["hidden", "lost", "mine", "later"] {
+        let project = format!("{PROJECTS}/{name}");
+        let _ = admin.delete(&project).await.ok();
+        until("the project is gone", || async {
+            admin.get(&project).await.status == 404
+        })
+        .await;
+    }
+    let from = listed["metadata"]["resourceVersion"].as_str().unwrap();
+    let events = watched(&dev, from).await;
+    let about = |name: &str| -> Vec<&str> {
+        let events = events.iter().filter(|event| event.ends_with(name));
+        events.map(String::as_str).collect()
+    };
+    assert_eq!(about("mine"), ["DELETED Project mine"]);
+    assert_eq!(about("lost"), ["DELETED Project lost"]);
+    assert_eq!(
+        events.len(),
+        2,
+        "what came and went meanwhile, and what others have, is not for dev: {events:?}"
+    );
+    assert!(watched(&Client::new(&server, NOBODY), from).await.is_empty());
 }
 
 #[test]

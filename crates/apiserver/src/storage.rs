@@ -21,11 +21,13 @@ use crate::kind::Resource;
 use crate::selectors::field::FieldSelector;
 use crate::selectors::label::LabelSelector;
 
+mod changes;
 mod encoded;
 mod list;
 mod page;
 mod watch;
 
+pub use changes::Earlier;
 pub use encoded::{Encoded, encode};
 pub use page::ContinueToken;
 
@@ -258,19 +260,6 @@ impl Objects {
     /// Whether there was an object of this name when memory last heard of the store; see [`Objects::ready`].
     pub fn contains(&self, namespace: &str, name: &str) -> bool {
         self.cache.get(&self.key(namespace, name)).is_some()
-    }
-
-    /// The keys, without the prefix of all, of the objects that were written after a revision, and the revision that this
-    /// is true for: when memory last heard of the store; see [`Objects::ready`].
-    pub fn changed_since(&self, revision: u64) -> (Vec<String>, u64) {
-        let snapshot = self.cache.list(&self.prefix);
-        let changed = snapshot
-            .entries
-            .iter()
-            .filter(|entry| entry.mod_revision > revision);
-        let key = |key: &str| key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
-        let changed = changed.map(|entry| key(&entry.key)).collect();
-        (changed, snapshot.revision)
     }
 
     /// How many objects there are in a namespace (all: empty).

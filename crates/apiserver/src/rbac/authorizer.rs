@@ -65,6 +65,30 @@ impl Authorizer {
         self.read(|policy| decide(policy, attributes))
     }
 
+    /// Whether this is allowed, or was so while what has changed since was as `earlier` has it. Not for decisions on requests:
+    /// what was changed twice, or is allowed only by what is there now and what was there before together, counts, too.
+    #[must_use]
+    pub fn allows_or_did(&self, earlier: &Policy, attributes: &Attributes<'_>) -> bool {
+        let (user, namespace) = (attributes.user, attributes.target.namespace());
+        if user.is_member_of(user::MASTERS) {
+            return true;
+        }
+        self.read(|policy| {
+            let policies = [policy, earlier];
+            let mut bindings = policies
+                .into_iter()
+                .flat_map(|policy| policy.bindings_of(user, namespace));
+            bindings.any(|binding| {
+                let rules = policies
+                    .into_iter()
+                    .filter_map(|policy| policy.rules_of(binding.role(), binding.namespace()).ok());
+                rules
+                    .flatten()
+                    .any(|rule| rule_allows(rule, attributes.verb, &attributes.target))
+            })
+        })
+    }
+
     /// All rules that apply to the user in the namespace; with an empty one, in the whole cluster.
     ///
     /// A member of `system:masters` has no rules by that: ask [`authorize`](Self::authorize) about it.
@@ -316,6 +340,39 @@ subjects: [{kind: User, name: bob}]
                 reason: reason.unwrap_or_default().to_owned(),
             };
             assert_eq!(decision, expected, "{user:?} {verb} {target:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_allowed_before_is_told_by_the_bindings_and_roles_that_there_were_then() {
+        let present = Authorizer::new(policy(POLICY));
+        present.update(|policy| {
+            policy.remove(Kind::RoleBinding, "n", "local-readers", Origin::Stored);
+            policy.remove(Kind::Role, "n", "writer", Origin::Stored);
+        });
+        let removed = |kind: &str| {
+            let objects = POLICY.split("---").filter(|object| object.contains(kind));
+            policy(&objects.collect::<Vec<_>>().join("---"))
+        };
+        let (bindings, role) = (
+            removed("name: local-readers"),
+            removed("kind: Role\nmetadata: {name: writer"),
+        );
+        let (ann, bob) = (user("ann", &[]), user("bob", &[]));
+        let deployments = at("apps", "deployments", "n", "");
+        let secret = at("", "secrets", "n", "own");
+        for (earlier, user, verb, target, expected) in [
+            (&bindings, &bob, "get", deployments, true),
+            (&bindings, &bob, "delete", deployments, false),
+            (&bindings, &bob, "get", at("apps", "deployments", "m", ""), false),
+            (&bindings, &ann, "update", secret, false),
+            (&role, &ann, "update", secret, true),
+            (&role, &bob, "get", deployments, false),
+            (&Policy::new(), &ann, "get", deployments, true),
+        ] {
+            let attributes = Attributes { user, verb, target };
+            let allowed = present.allows_or_did(earlier, &attributes);
+            assert_eq!(allowed, expected, "{user:?} {verb} {target:?}");
         }
     }
 

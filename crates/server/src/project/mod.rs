@@ -26,7 +26,7 @@ pub(crate) fn endpoints(
     policy: &Arc<PolicySync>,
 ) -> Vec<Arc<dyn Endpoint>> {
     vec![
-        projects::endpoint(context, namespaces),
+        projects::endpoint(context, namespaces, policy),
         requests::endpoint(context, policy),
     ]
 }

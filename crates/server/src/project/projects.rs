@@ -9,7 +9,7 @@ use imagestream_apiserver::endpoint::{Endpoint, ObjectList, Outcome, Reply, Requ
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::{Column, Kind, Resource, Verb};
 use imagestream_apiserver::metadata;
-use imagestream_apiserver::options::{DeleteOptions, ListOptions};
+use imagestream_apiserver::options::{DeleteOptions, ListOptions, resource_version};
 use imagestream_apiserver::rbac::{Attributes, Target};
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{DISPLAY_NAME, GROUP, project};
 use crate::context::Context;
 use crate::plain::{NAME, column};
+use crate::rbac::PolicySync;
 use crate::schema;
 
 static KIND: Kind = Kind {
@@ -43,16 +44,22 @@ pub(crate) static PROJECTS: Resource = Resource {
     namespaced: false,
 };
 
-pub(super) fn endpoint(context: &Arc<Context>, namespaces: &Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
+pub(super) fn endpoint(
+    context: &Arc<Context>,
+    namespaces: &Arc<dyn Endpoint>,
+    policy: &Arc<PolicySync>,
+) -> Arc<dyn Endpoint> {
     Arc::new(Projects {
         context: Arc::clone(context),
         namespaces: Arc::clone(namespaces),
+        policy: Arc::clone(policy),
     })
 }
 
 struct Projects {
     context: Arc<Context>,
     namespaces: Arc<dyn Endpoint>,
+    policy: Arc<PolicySync>,
 }
 
 impl Projects {
@@ -66,6 +73,9 @@ impl Projects {
         let Outcome::List(list) = self.namespaces.list(request, options).await? else {
             return Err(errors::internal_error("a list of namespaces is no list").into());
         };
+        // Those of whoever has just lost the right to see them are shown at no later revision than that at which they had it:
+        // a watch that goes on from here can tell that they went.
+        self.policy.catch_up().await?;
         let mut items = Vec::new();
         for namespace in list.items {
             let project = project(namespace)?;
@@ -82,26 +92,49 @@ impl Projects {
 
     async fn watch(&self, request: &Request, options: ListOptions) -> Result<Outcome, Box<Status>> {
         let (context, user) = (Arc::clone(&self.context), request.user.clone());
+        let from = resource_version(&options.resource_version)?;
         let mut view = View {
-            seen: HashSet::new(),
+            // The client has listed before what it goes on to watch.
+            seen: if from == 0 {
+                HashSet::new()
+            } else {
+                self.visible_at(&user, from).await?
+            },
             is_visible: move |name: &str| is_visible(&context, &user, name),
         };
-        if !options.resource_version.is_empty() && options.resource_version != "0" {
-            // The client has listed before what it goes on to watch.
-            let (all, _) = self
-                .context
-                .namespaces
-                .all("", &LabelSelector::default(), &FieldSelector::default())
-                .await?;
-            for namespace in all {
-                view.begin_with(metadata::text(&namespace.to_value()?, "name"));
-            }
-        }
         let Outcome::Watch(events) = self.namespaces.watch(request, options).await? else {
             return Err(errors::internal_error("a watch of namespaces is no watch").into());
         };
         let shown = events.filter_map(move |event| std::future::ready(view.shown(event)));
         Ok(Outcome::Watch(shown.boxed()))
+    }
+
+    /// The namespaces that the user may have seen at a revision, as far as that is remembered.
+    async fn visible_at(&self, user: &UserInfo, revision: u64) -> Result<HashSet<String>, Box<Status>> {
+        self.policy.catch_up().await?;
+        let policy = self.policy.before(revision)?;
+        let namespaces = &self.context.namespaces;
+        let (present, _) = namespaces
+            .all("", &LabelSelector::default(), &FieldSelector::default())
+            .await?;
+        let mut names = HashSet::new();
+        for namespace in present {
+            names.insert(metadata::text(&namespace.to_value()?, "name").to_owned());
+        }
+        for (name, earlier) in namespaces
+            .before(revision)?
+            .into_iter()
+            .flat_map(|changed| changed.objects)
+        {
+            if earlier.is_some() {
+                names.insert(name);
+            } else {
+                names.remove(&name);
+            }
+        }
+        let authorizer = &self.context.authorizer;
+        names.retain(|name| sights(user, name).any(|sight| authorizer.allows_or_did(&policy, &sight)));
+        Ok(names)
     }
 
     async fn delete(&self, request: &Request, options: DeleteOptions) -> Result<Outcome, Box<Status>> {
@@ -118,12 +151,6 @@ struct View<F> {
 }
 
 impl<F: Fn(&str) -> bool> View<F> {
-    fn begin_with(&mut self, name: &str) {
-        if (self.is_visible)(name) {
-            self.seen.insert(name.to_owned());
-        }
-    }
-
     /// A change to a namespace as a change to what is seen of it, if it is one.
     fn shown(&mut self, event: WatchEvent) -> Option<WatchEvent> {
         let (object, is_deleted) = match event {
@@ -158,23 +185,23 @@ impl<F: Fn(&str) -> bool> View<F> {
 
 /// Whether the user may see the namespace, or its project.
 fn is_visible(context: &Context, user: &UserInfo, name: &str) -> bool {
-    [(GROUP, "projects"), ("", "namespaces")]
-        .into_iter()
-        .any(|(group, resource)| {
-            let target = Target::Resource {
-                group,
-                resource,
-                subresource: "",
-                namespace: name,
-                name,
-            };
-            let attributes = Attributes {
-                user,
-                verb: "get",
-                target,
-            };
-            context.authorizer.authorize(&attributes).allowed
-        })
+    sights(user, name).any(|sight| context.authorizer.authorize(&sight).allowed)
+}
+
+/// What a user must be allowed, one of it, to see a namespace.
+fn sights<'a>(user: &'a UserInfo, name: &'a str) -> impl Iterator<Item = Attributes<'a>> {
+    let resources = [(GROUP, "projects"), ("", "namespaces")];
+    resources.into_iter().map(move |(group, resource)| Attributes {
+        user,
+        verb: "get",
+        target: Target::Resource {
+            group,
+            resource,
+            subresource: "",
+            namespace: name,
+            name,
+        },
+    })
 }
 
 fn as_project(outcome: Outcome) -> Result<Outcome, Box<Status>> {
@@ -286,11 +313,9 @@ mod tests {
     fn a_watch_shows_only_what_its_user_sees_and_lets_go_what_they_see_no_more() {
         let allowed = RefCell::new(vec!["mine", "listed"]);
         let mut view = View {
-            seen: HashSet::new(),
+            seen: HashSet::from(["listed".to_owned()]),
             is_visible: |name: &str| allowed.borrow().contains(&name),
         };
-        view.begin_with("listed");
-        view.begin_with("theirs");
         let project = |word| Some((word, "Project".to_owned()));
         let mut show = |event| seen(view.shown(event));
         assert_eq!(show(WatchEvent::Added(namespace("mine"))), project("added"));

@@ -4,16 +4,17 @@
 //! the present state and can't bring back what was revoked.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::select_all;
 use imagestream_apiserver::endpoint::{Object, WatchEvent};
 use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::rbac::Authorizer;
-use imagestream_apiserver::rbac::policy::Origin;
+use imagestream_apiserver::rbac::policy::{Origin, Policy};
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_apiserver::storage::Objects;
@@ -31,6 +32,8 @@ pub(crate) struct PolicySync {
     kinds: [(RoleKind, Arc<Objects>); 4],
     /// What is in force.
     known: Mutex<BTreeSet<(RoleKind, String, String)>>,
+    /// For each kind a revision at which everything that was stored is in force.
+    settled: Mutex<[u64; 4]>,
 }
 
 impl PolicySync {
@@ -45,6 +48,7 @@ impl PolicySync {
                 (RoleKind::ClusterRoleBinding, Arc::clone(cluster_role_bindings)),
             ],
             known: Mutex::default(),
+            settled: Mutex::default(),
         }
     }
 
@@ -53,8 +57,8 @@ impl PolicySync {
     /// # Errors
     /// Those of the store.
     pub(super) async fn refresh_all(&self) -> Result<(), Box<Status>> {
-        for (kind, objects) in &self.kinds {
-            let (items, _) = objects
+        for (place, (kind, objects)) in self.kinds.iter().enumerate() {
+            let (items, revision) = objects
                 .all("", &LabelSelector::default(), &FieldSelector::default())
                 .await?;
             for item in items {
@@ -68,8 +72,62 @@ impl PolicySync {
                 };
                 self.apply(*kind, text(&object, "namespace"), text(&object, "name"));
             }
+            self.settle(place, revision);
         }
         Ok(())
+    }
+
+    /// Puts everything in force that was stored when this was called.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn catch_up(&self) -> Result<(), Box<Status>> {
+        try_join_all(self.kinds.iter().map(|(_, objects)| objects.ready())).await?;
+        for (place, (kind, objects)) in self.kinds.iter().enumerate() {
+            let settled = self.settled().get(place).copied().unwrap_or_default();
+            let Some(changed) = objects.before(settled)? else {
+                // More than is remembered.
+                self.refresh_known().await?;
+                return self.refresh_all().await;
+            };
+            for (key, _) in changed.objects {
+                let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
+                self.apply(*kind, namespace, name);
+            }
+            self.settle(place, changed.reached);
+        }
+        Ok(())
+    }
+
+    /// The roles and bindings that have changed after a revision, as they were then; none if that is no longer known.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn before(&self, revision: u64) -> Result<Policy, Box<Status>> {
+        let mut policy = Policy::new();
+        for (kind, objects) in &self.kinds {
+            let changed = objects.before(revision)?;
+            for (_, object) in changed.into_iter().flat_map(|changed| changed.objects) {
+                // What can't be read granted nothing.
+                if let Some(object) = object
+                    && let Ok(object) = kind.read(object.to_value()?)
+                {
+                    policy.put(object, Origin::Stored);
+                }
+            }
+        }
+        Ok(policy)
+    }
+
+    fn settled(&self) -> MutexGuard<'_, [u64; 4]> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that everything of the kind in that place is in force that was stored at a revision.
+    fn settle(&self, place: usize, revision: u64) {
+        if let Some(settled) = self.settled().get_mut(place) {
+            *settled = revision.max(*settled);
+        }
     }
 
     /// Puts in force what is stored of one object now.

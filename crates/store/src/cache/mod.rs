@@ -10,7 +10,7 @@ mod state;
 mod watcher;
 
 pub use follow::{CacheOptions, Follower};
-pub use state::{CachedChange, CachedCommit, Entry, Snapshot};
+pub use state::{CachedChange, CachedCommit, Earlier, Entry, Snapshot};
 pub use watcher::Watcher;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -111,6 +111,14 @@ impl<M> Cache<M> {
     /// All entries whose key starts with `prefix`, as of one revision (the newest that the cache has seen).
     pub fn list(&self, prefix: &str) -> Snapshot<M> {
         self.read().list(prefix)
+    }
+
+    /// The keys that were changed after `after`, with the entries that they had then.
+    ///
+    /// # Errors
+    /// [`CacheError::TooOld`] if not all changes since are held, or the cache has not seen the revision.
+    pub fn changed_after(&self, after: u64) -> Result<Earlier<M>, CacheError> {
+        self.read().changed_after(after)
     }
 
     /// Watches keys that start with `prefix` for commits after `after`, waiting until the cache has seen `after`.

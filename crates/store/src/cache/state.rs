@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -62,6 +62,15 @@ pub struct Snapshot<M> {
     pub revision: u64,
     /// The entries, shared with the cache.
     pub entries: Vec<Arc<Entry<M>>>,
+}
+
+/// What has changed after a revision, as it was then.
+#[derive(Debug)]
+pub struct Earlier<M> {
+    /// For each key that was changed its entry at the revision; none if there was none.
+    pub entries: BTreeMap<Box<str>, Option<Arc<Entry<M>>>>,
+    /// The revision up to which all changes are among them.
+    pub reached: u64,
 }
 
 /// An entry ordered by its key, so that the key is stored once.
@@ -162,6 +171,23 @@ impl<M> State<M> {
             _ => self.revision,
         };
         Ok((commits, reached))
+    }
+
+    /// The keys that were changed after `position` with the entries that they had then, and the revision up to which that is
+    /// so.
+    pub(super) fn changed_after(&self, position: u64) -> Result<Earlier<M>, CacheError> {
+        self.check_position(position)?;
+        let start = self.ring.partition_point(|commit| commit.revision <= position);
+        let mut entries = BTreeMap::new();
+        for change in self.ring.range(start..).flat_map(|commit| &commit.changes) {
+            if !entries.contains_key(change.key()) {
+                entries.insert(change.key().into(), change.previous.clone());
+            }
+        }
+        Ok(Earlier {
+            entries,
+            reached: self.revision,
+        })
     }
 
     /// Applies one commit: for each key its new entry, or none if it was deleted.
@@ -313,6 +339,32 @@ mod tests {
             (1, 4),
             "a full batch must not skip the rest"
         );
+    }
+
+    #[test]
+    fn what_has_changed_is_known_as_it_was_before_the_first_of_its_changes() {
+        let mut state = State::new(3);
+        state.reset(1, vec![entry("a", 1), entry("b", 1)]);
+        state.apply(2, put("a", 2));
+        state.apply(3, put("a", 3));
+        state.apply(4, vec![("a".into(), None)]);
+        let earlier = |state: &State<()>, position| {
+            let earlier = state.changed_after(position)?;
+            let revision = |entry: Option<Arc<Entry<()>>>| entry.map(|entry| entry.mod_revision);
+            let entries = earlier.entries.into_iter();
+            let entries: Vec<_> = entries
+                .map(|(key, entry)| (key.to_string(), revision(entry)))
+                .collect();
+            Ok((entries, earlier.reached))
+        };
+        assert_eq!(earlier(&state, 1), Ok((vec![("a".to_owned(), Some(1))], 4)));
+        assert_eq!(earlier(&state, 2), Ok((vec![("a".to_owned(), Some(2))], 4)));
+        assert_eq!(earlier(&state, 4), Ok((Vec::new(), 4)));
+        state.apply(5, put("c", 5));
+        let after = vec![("a".to_owned(), Some(2)), ("c".to_owned(), None)];
+        assert_eq!(earlier(&state, 2), Ok((after, 5)));
+        assert_eq!(earlier(&state, 1), Err(CacheError::TooOld));
+        assert_eq!(earlier(&state, 6), Err(CacheError::TooOld));
     }
 
     #[test]
