@@ -184,6 +184,25 @@ async fn the_status_is_shown_to_whoever_may_see_it() {
         registry.host()
     );
     assert!(metrics.contains(&counted), "{metrics}");
+    let of_host = |name: &str| {
+        let begin = format!("imagestream_follow_{name}{{host=\"{}\"}} ", registry.host());
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+        line.map(|value| value.parse::<f64>().unwrap())
+    };
+    for (name, expected) in [
+        ("tags", Some(1.0)),
+        ("sources", Some(1.0)),
+        ("repositories", Some(0.0)),
+        ("waiting_to_fetch", Some(0.0)),
+        ("throttled_until_seconds", None),
+    ] {
+        assert_eq!(of_host(name), expected, "{name}: {metrics}");
+    }
+    assert!(
+        of_host("checks_per_minute").is_some_and(|checks| checks >= 1.0),
+        "{metrics}"
+    );
+    assert!(of_host("lag_seconds").is_some_and(|lag| lag < 60.0), "{metrics}");
     let refused = Client::new(&server, NOBODY).get("/imagestream/v1/status").await;
     assert_eq!(refused.status, 403, "{refused:?}");
 }

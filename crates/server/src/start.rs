@@ -218,7 +218,7 @@ fn controllers(
     let metrics = ImportMetrics::register(service.metrics_registry()).map_err(ServiceError::from)?;
     let shared = Shared::new(context, &settings.controllers, metrics, board)
         .map_err(|error| StartError::Prepare(errors::internal_error(error).into()))?;
-    let metrics = FollowMetrics::register(service.metrics_registry()).map_err(ServiceError::from)?;
+    let metrics = FollowMetrics::register(service.metrics_registry(), board).map_err(ServiceError::from)?;
     board.count_with(metrics);
     let election = controllers::election(context, &settings.storage);
     let leads = controllers::leads(service.metrics_registry()).map_err(ServiceError::from)?;

@@ -444,15 +444,4 @@ impl State {
         self.scheduler
             .poke(host, &name.repository, Some(&name.version), now);
     }
-
-    /// Brings the gauges up to date.
-    pub(super) fn show(&mut self) {
-        let Some(metrics) = self.metrics.clone() else {
-            return;
-        };
-        let hosts = self.scheduler.host_reports(self.clock.now());
-        let lag = hosts.iter().map(|host| host.lag).max().unwrap_or_default();
-        let throttled = hosts.iter().filter(|host| host.throttled.is_some()).count();
-        metrics.show(self.scheduler.tags(), self.scheduler.sources(), lag, throttled);
-    }
 }

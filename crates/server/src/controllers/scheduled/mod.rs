@@ -56,8 +56,8 @@ use crate::image::stream_write::{SCHEDULED, key_of, mentioning, readable};
 const AT_ONCE: usize = 2_048;
 /// Time between two readings of the cluster's registry configuration.
 const REFRESH: Duration = Duration::from_secs(2);
-/// Time between two looks at the figures: they are made of all sources.
-const FIGURES: Duration = Duration::from_secs(15);
+/// Time between two looks whether more is kept than is needed.
+const TIDYING: Duration = Duration::from_secs(15);
 /// Namespaces whose credentials may be remembered though nothing is followed in them.
 const SPARE_NAMESPACES: usize = 1_024;
 
@@ -167,8 +167,8 @@ impl Scheduled {
     ) -> Result<(), Box<Status>> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut figures = interval(FIGURES);
-        figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tidying = interval(TIDYING);
+        tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = self.begin_looks().await?;
             tokio::select! {
@@ -192,7 +192,7 @@ impl Scheduled {
                         self.place.lock().poke(&host, &name);
                     }
                 }
-                _ = figures.tick() => self.show(),
+                _ = tidying.tick() => self.tidy(),
                 _ = refresh.tick() => {
                     if let Some(Interrupted::RulesChanged) = self.refresh().await? {
                         return Ok(());
@@ -326,11 +326,10 @@ impl Scheduled {
         Ok(())
     }
 
-    /// Brings the figures up to date, and drops what is kept for namespaces that are gone.
-    fn show(&mut self) {
-        let mut state = self.place.lock();
-        state.show();
-        if self.credentials.count() > state.streams.len() + SPARE_NAMESPACES {
+    /// Drops what is kept for namespaces that are gone.
+    fn tidy(&mut self) {
+        let streams = self.place.lock().streams.len();
+        if self.credentials.count() > streams + SPARE_NAMESPACES {
             self.credentials.forget_all();
         }
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Method;
@@ -16,7 +17,7 @@ use imagestream_apiserver::paths::{PathAnswer, PathEndpoint, PathRequest};
 use imagestream_apiserver::storage::{ContinueToken, failed};
 use imagestream_follow::Why;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -50,24 +51,25 @@ struct Overview {
 /// One registry host.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct HostReport {
-    host: String,
-    tags: u32,
-    sources: u32,
+pub(super) struct HostReport {
+    pub(super) host: String,
+    pub(super) tags: u32,
+    pub(super) sources: u32,
     /// Repositories that are listed for rules.
-    repositories: usize,
-    checks_per_minute: u32,
-    lag_seconds: u64,
+    pub(super) repositories: usize,
+    pub(super) checks_per_minute: u32,
+    #[serde(rename = "lagSeconds", serialize_with = "as_whole_seconds")]
+    pub(super) lag: Duration,
     /// Sources that have moved and wait until their content may be read.
-    waiting_to_fetch: usize,
-    failures: u64,
+    pub(super) waiting_to_fetch: usize,
+    pub(super) failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    throttled_until: Option<Timestamp>,
+    pub(super) throttled_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    throttled_because: Option<&'static str>,
+    pub(super) throttled_because: Option<&'static str>,
     /// Until when lists wait for the host, or for its mirrors.
     #[serde(skip_serializing_if = "Option::is_none")]
-    lists_wait_until: Option<Timestamp>,
+    pub(super) lists_wait_until: Option<Timestamp>,
 }
 
 /// One stream.
@@ -123,14 +125,8 @@ impl StatusEndpoint {
         Ok(PathAnswer::json(&report))
     }
 
-    /// What is known; nothing at a server that does not run the controllers.
-    fn known<T: Default>(&self, what: impl FnOnce(&mut State) -> T) -> T {
-        let state = self.board.state();
-        state.map(|state| what(&mut state.lock())).unwrap_or_default()
-    }
-
     fn overview(&self) -> Overview {
-        let mut overview = self.known(overview);
+        let mut overview = known(&self.board, overview);
         let rules = self.board.rules.look(|rules| {
             let hosts = rules.hosts();
             let repositories = hosts.values().map(|host| host.repositories).sum();
@@ -141,25 +137,7 @@ impl StatusEndpoint {
     }
 
     fn hosts(&self, options: &ListOptions) -> Result<Value, Box<Status>> {
-        let mut hosts = self.known(hosts);
-        let lists = self.board.rules.look(|rules| rules.hosts());
-        for (name, listed) in lists.unwrap_or_default() {
-            let at = match hosts.binary_search_by(|host| host.host.cmp(&name)) {
-                Ok(at) => at,
-                Err(at) => {
-                    let host = HostReport {
-                        host: name,
-                        ..HostReport::default()
-                    };
-                    hosts.insert(at, host);
-                    at
-                }
-            };
-            if let Some(host) = hosts.get_mut(at) {
-                host.repositories = listed.repositories;
-                host.lists_wait_until = listed.left_alone_until.and_then(shown);
-            }
-        }
+        let hosts = hosts(&self.board);
         let last = last_of(options)?;
         let after = hosts.partition_point(|host| last.as_ref().is_some_and(|last| host.host <= *last));
         page(hosts.into_iter().skip(after), options, |host| host.host.clone())
@@ -180,7 +158,7 @@ impl StatusEndpoint {
         // One more than is shown tells whether there is more.
         let wanted = size(options) + 1;
         let from = first_of(&namespace, last);
-        let mut keys: BTreeSet<StreamKey> = self.known(|state| {
+        let mut keys: BTreeSet<StreamKey> = known(&self.board, |state| {
             let keys = state.streams.range((from.clone(), Bound::Unbounded));
             keys.take(wanted).cloned().collect()
         });
@@ -241,6 +219,12 @@ impl PathEndpoint for StatusEndpoint {
     }
 }
 
+/// What is known; nothing at a server that does not run the controllers.
+fn known<T: Default>(board: &Board, what: impl FnOnce(&mut State) -> T) -> T {
+    let state = board.state();
+    state.map(|state| what(&mut state.lock())).unwrap_or_default()
+}
+
 fn overview(state: &mut State) -> Overview {
     let now = state.clock.now();
     let hosts = state.scheduler.host_reports(now);
@@ -259,7 +243,31 @@ fn overview(state: &mut State) -> Overview {
     }
 }
 
-fn hosts(state: &mut State) -> Vec<HostReport> {
+/// All hosts at which something is followed, by name.
+pub(super) fn hosts(board: &Board) -> Vec<HostReport> {
+    let mut hosts = known(board, scheduled_hosts);
+    let lists = board.rules.look(|rules| rules.hosts());
+    for (name, listed) in lists.unwrap_or_default() {
+        let at = match hosts.binary_search_by(|host| host.host.cmp(&name)) {
+            Ok(at) => at,
+            Err(at) => {
+                let host = HostReport {
+                    host: name,
+                    ..HostReport::default()
+                };
+                hosts.insert(at, host);
+                at
+            }
+        };
+        if let Some(host) = hosts.get_mut(at) {
+            host.repositories = listed.repositories;
+            host.lists_wait_until = listed.left_alone_until.and_then(shown);
+        }
+    }
+    hosts
+}
+
+fn scheduled_hosts(state: &mut State) -> Vec<HostReport> {
     let clock = state.clock;
     let at = |moment| whole_seconds(clock.shown(moment)?);
     let hosts = state.scheduler.host_reports(clock.now()).into_iter();
@@ -267,7 +275,7 @@ fn hosts(state: &mut State) -> Vec<HostReport> {
         tags: host.tags,
         sources: host.sources,
         checks_per_minute: host.checks_per_minute,
-        lag_seconds: host.lag.as_secs(),
+        lag: host.lag,
         waiting_to_fetch: host.waiting_to_fetch,
         failures: host.failures,
         throttled_until: host.throttled.and_then(|throttled| at(throttled.until)),
@@ -333,6 +341,10 @@ fn shown(moment: Instant) -> Option<Timestamp> {
 
 fn whole_seconds(moment: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second(moment.as_second()).ok()
+}
+
+fn as_whole_seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(span.as_secs())
 }
 
 fn size(options: &ListOptions) -> usize {
