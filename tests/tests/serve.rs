@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
@@ -19,7 +20,7 @@ use imagestream_testkit::registry::TestRegistry;
 use imagestream_testkit::samples;
 use imagestream_tests::client::{Client, imports, streams};
 use imagestream_tests::program;
-use imagestream_tests::server::{ADMIN, Place, Server};
+use imagestream_tests::server::{ADMIN, DEV, NOBODY, Place, Server, VIEWER};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -279,4 +280,44 @@ async fn credentials_of_whoever_starts_the_server_are_not_lent_to_its_users_unle
     let file = at_home(&place);
     let status = imported(place.config(&json!({"import": {"authFile": file}})), &registry).await;
     assert_eq!(status["status"], "Success", "{status}");
+}
+
+#[tokio::test]
+async fn users_and_roles_come_and_go_with_their_files_while_the_server_runs() {
+    let server = Server::start();
+    Client::new(&server, ADMIN).create_namespace("team").await;
+    let streams = &streams("team");
+    let (dev, viewer) = (Client::new(&server, DEV), Client::new(&server, VIEWER));
+    assert_eq!(dev.get(streams).await.status, 200);
+    assert_eq!(viewer.get(streams).await.status, 200);
+
+    let content = |name: &str| std::fs::read_to_string(server.place().path(name)).unwrap();
+    let (tokens, roles) = (content("tokens.csv"), content("roles.yaml"));
+    let tokens: String = tokens
+        .lines()
+        .filter(|line| !line.starts_with("dev-token"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    server
+        .place()
+        .write("tokens.csv", &format!("{tokens}new-token,dev,dev-uid,\n"));
+    server
+        .place()
+        .write("roles.yaml", &roles.replace("name: viewer}", "name: nobody}"));
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let new = Client::new(&server, Some("new-token")).get(streams).await.status;
+        let statuses = [
+            dev.get(streams).await.status,
+            new,
+            viewer.get(streams).await.status,
+        ];
+        if statuses == [401, 200, 403] {
+            break;
+        }
+        assert!(Instant::now() < end, "{statuses:?}\n{}", server.place().log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let nobody = Client::new(&server, NOBODY);
+    assert_eq!(nobody.get(streams).await.status, 200);
 }

@@ -108,7 +108,7 @@ impl fmt::Debug for Identity {
 }
 
 /// The authority's certificate and the identities it issued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pki {
     /// The certificate (PEM) that clients trust, and that client certificates are checked against.
     pub ca_certificate: String,

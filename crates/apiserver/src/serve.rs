@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,17 +47,16 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 const AUDIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`: no more connections then, watches end, and what clients wait for is finished, as far as
-/// the grace of the options allows.
+/// the grace of the options allows. New connections are made with the newest of `tls`.
 ///
 /// # Errors
 /// The audit log could not be written to its end.
 pub async fn serve(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     service: Arc<ApiService>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let tls = TlsAcceptor::from(tls);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     tokio::select! {
@@ -82,7 +81,7 @@ pub async fn serve(
 /// Accepts connections for ever.
 async fn accept_all(
     listener: &TcpListener,
-    tls: &TlsAcceptor,
+    tls: &watch::Receiver<Arc<rustls::ServerConfig>>,
     service: &Arc<ApiService>,
     connections: &TaskTracker,
     cut: &CancellationToken,
@@ -95,7 +94,8 @@ async fn accept_all(
             service.records.metrics.rejected(Rejection::ConnectionLimit);
             continue;
         };
-        let (service, tls, cut) = (Arc::clone(service), tls.clone(), cut.clone());
+        let tls = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+        let (service, cut) = (Arc::clone(service), cut.clone());
         connections.spawn(async move {
             let _counted = (place, service.records.metrics.connection());
             Box::pin(connection::serve(service, tls, stream, cut)).await;

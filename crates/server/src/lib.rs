@@ -22,6 +22,7 @@ pub mod schema;
 pub mod settings;
 mod start;
 pub mod surroundings;
+mod trust;
 mod users;
 
 pub use start::{Server, StartError, start};

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use imagestream_apiserver::api::Api;
-use imagestream_apiserver::authn::TokenFile;
+use imagestream_apiserver::authn::Tokens;
 use imagestream_apiserver::dispatch::Dispatcher;
 use imagestream_apiserver::paths::PathEndpoint;
-use imagestream_apiserver::pki::{self, Pki, PkiError};
-use imagestream_apiserver::rbac::load::load;
-use imagestream_apiserver::rbac::policy::Origin;
+use imagestream_apiserver::pki::{self, PkiError};
 use imagestream_apiserver::serve::{
     self, ApiService, AuditSink, Authentication, HealthCheck, ServeOptions, ServiceError, TlsError,
 };
@@ -26,6 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use prometheus::IntGauge;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +39,7 @@ use crate::open::{self, Opened};
 use crate::prune::{self, GuardedStore, PruneEndpoint};
 use crate::settings::Settings;
 use crate::surroundings::Surroundings;
+use crate::trust::{OwnPki, Trust, TrustFiles};
 
 /// The version of Kubernetes' API machinery whose behaviour clients see.
 const API_MINOR: &str = "36";
@@ -119,7 +119,7 @@ impl StartError {
 pub struct Server {
     url: String,
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     service: Arc<ApiService>,
     tasks: Vec<futures::future::BoxFuture<'static, ()>>,
     controllers: Option<(Election, Controllers, IntGauge)>,
@@ -141,11 +141,13 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     let address = listener.local_addr().map_err(unheard)?;
 
     // Keys are made while the store opens: both wait for the disk.
-    let directory = data.pki();
-    let pki = tokio::task::spawn_blocking(move || {
-        let names = pki::serving_names(address.ip(), pki::hostname().as_deref());
-        Pki::open(&directory, &names, Timestamp::now())
-    });
+    let own = OwnPki {
+        directory: data.pki(),
+        serving_names: pki::serving_names(address.ip(), pki::hostname().as_deref()),
+        kubeconfig: data.kubeconfig(),
+        url: kubeconfig::server_url(address),
+    };
+    let pki = tokio::task::spawn_blocking(move || own.open(Timestamp::now()).map(|pki| (own, pki)));
     let opened = Opened::open(&settings, &data).await?;
     let guard = Arc::new(opened.store().await?);
     let store: Arc<dyn Store> = Arc::<GuardedStore>::clone(&guard);
@@ -155,7 +157,16 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         .await
         .map_err(StartError::Prepare)?;
     // Nothing is being read any more, so that a mistake in a file is all that there is to tell.
-    load_roles(&settings, &context)?;
+    let (own, pki) = pki
+        .await
+        .map_err(|error| StartError::file(&data.pki())(io::Error::other(error)))??;
+    let trust = Trust::begin(
+        TrustFiles::of(&settings),
+        own,
+        pki,
+        &context.authorizer,
+        Timestamp::now(),
+    )?;
     let mut surroundings = Surroundings::prepare(&context)
         .await
         .map_err(StartError::Prepare)?;
@@ -177,7 +188,7 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
         api: Api::new(endpoints).with_paths(paths),
         admission: surroundings.admission,
     });
-    let service = service(&settings, &context, dispatcher)?;
+    let service = service(&settings, &context, dispatcher, trust.tokens())?;
     context
         .recorder
         .register(service.metrics_registry())
@@ -185,16 +196,11 @@ pub async fn start(settings: Settings) -> Result<Server, StartError> {
     let controllers = controllers(&settings, &context, &service, &board)?;
     tasks.push(Box::pin(garbage::collect(kinds)));
 
-    let pki = pki
-        .await
-        .map_err(|error| StartError::file(&data.pki())(io::Error::other(error)))??;
-    let tls = Arc::new(tls(&settings, &pki)?);
-    let url = kubeconfig::server_url(address);
-    let path = data.kubeconfig();
-    let content = kubeconfig::render("imagestream", &url, &pki.ca_certificate, &pki.admin);
-    kubeconfig::write(&path, &content).map_err(StartError::file(&path))?;
+    trust.write_kubeconfig()?;
+    let tls = trust.tls();
+    tasks.push(Box::pin(trust.follow()));
     Ok(Server {
-        url,
+        url: kubeconfig::server_url(address),
         listener,
         tls,
         service: Arc::new(service),
@@ -283,64 +289,12 @@ impl Server {
     }
 }
 
-/// Reads a file that a setting names.
-fn read(setting: &'static str, path: &Path) -> Result<String, StartError> {
-    std::fs::read_to_string(path).map_err(|error| StartError::Setting {
-        name: setting,
-        problem: format!("{}: {error}", path.display()),
-    })
-}
-
-/// Puts the administrator's roles and bindings in force.
-fn load_roles(settings: &Settings, context: &Context) -> Result<(), StartError> {
-    let Some(path) = &settings.rbac_file else {
-        return Ok(());
-    };
-    const SETTING: &str = "authorization.rbacFile";
-    let objects = load(&read(SETTING, path)?).map_err(|error| StartError::Setting {
-        name: SETTING,
-        problem: format!("{}: {error}", path.display()),
-    })?;
-    context.authorizer.update(|policy| {
-        for object in objects {
-            policy.put(object, Origin::Fixed);
-        }
-    });
-    Ok(())
-}
-
-fn tls(settings: &Settings, pki: &Pki) -> Result<rustls::ServerConfig, StartError> {
-    let mut authorities = serve::certificates(&pki.ca_certificate)?;
-    if let Some(path) = &settings.client_ca_file {
-        const SETTING: &str = "authentication.clientCAFile";
-        let wrong = |problem: &dyn std::fmt::Display| StartError::Setting {
-            name: SETTING,
-            problem: format!("{}: {problem}", path.display()),
-        };
-        let added = serve::certificates(&read(SETTING, path)?).map_err(|error| wrong(&error))?;
-        if added.is_empty() {
-            return Err(wrong(&"there is no certificate in it"));
-        }
-        authorities.extend(added);
-    }
-    Ok(serve::tls_config(&pki.serving, &authorities)?)
-}
-
 fn service(
     settings: &Settings,
     context: &Arc<Context>,
     dispatcher: Arc<Dispatcher>,
+    tokens: Tokens,
 ) -> Result<ApiService, StartError> {
-    const TOKENS: &str = "authentication.tokenAuthFile";
-    let tokens = match &settings.token_auth_file {
-        None => None,
-        Some(path) => Some(
-            TokenFile::parse(&read(TOKENS, path)?).map_err(|error| StartError::Setting {
-                name: TOKENS,
-                problem: format!("{}: {error}", path.display()),
-            })?,
-        ),
-    };
     let audit = match &settings.audit_log_file {
         None => None,
         Some(path) if path.as_os_str() == "-" => Some(AuditSink::new(io::stdout())),

@@ -7,5 +7,5 @@ pub mod user;
 
 pub use certificates::CertificateUser;
 pub use impersonation::Impersonation;
-pub use tokens::TokenFile;
+pub use tokens::{TokenFile, Tokens};
 pub use user::UserInfo;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::{digest, hmac, rand};
 
@@ -35,6 +36,30 @@ pub enum TokenFileError {
 pub struct TokenFile {
     key: hmac::Key,
     users: HashMap<[u8; DIGEST_BYTES], UserInfo>,
+}
+
+/// The users with tokens, who may be others at any time. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Arc<RwLock<Option<TokenFile>>>);
+
+impl Tokens {
+    /// The users of a file.
+    #[must_use]
+    pub fn new(file: TokenFile) -> Self {
+        Self(Arc::new(RwLock::new(Some(file))))
+    }
+
+    /// From now on these are the users.
+    pub fn replace(&self, file: TokenFile) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    /// Whose token this is; nobody's if it is in no line.
+    #[must_use]
+    pub fn authenticate(&self, token: &str) -> Option<UserInfo> {
+        let file = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref()?.authenticate(token).cloned()
+    }
 }
 
 const DIGEST_BYTES: usize = digest::SHA256_OUTPUT_LEN;

@@ -105,6 +105,13 @@ impl<T> Layers<T> {
         }
     }
 
+    fn has(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Fixed => self.fixed.is_some(),
+            Origin::Stored => self.stored.is_some(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.fixed.is_none() && self.stored.is_none()
     }
@@ -156,6 +163,14 @@ fn meant<'a>(subject: &'a Subject, namespace: &str) -> Option<Meant<'a>> {
     }
 }
 
+fn metadata(namespace: &str, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        namespace: Some(namespace.into()),
+        name: Some(name.into()),
+        ..ObjectMeta::default()
+    }
+}
+
 impl Policy {
     /// A policy that grants nothing.
     #[must_use]
@@ -203,16 +218,34 @@ impl Policy {
 
     /// Removes the object of that name that came from the origin, if there is one.
     pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str, origin: Origin) {
-        let metadata = ObjectMeta {
-            namespace: Some(namespace.into()),
-            name: Some(name.into()),
-            ..ObjectMeta::default()
-        };
+        let metadata = metadata(namespace, name);
         match kind {
             Kind::Role => self.set_role(&metadata, origin, None),
             Kind::ClusterRole => self.set_role(&in_cluster(metadata), origin, None),
             Kind::RoleBinding => self.set_binding(metadata, origin, None),
             Kind::ClusterRoleBinding => self.set_binding(in_cluster(metadata), origin, None),
+        }
+    }
+
+    /// Puts these objects in place of all that came from the origin.
+    pub fn replace_all(&mut self, origin: Origin, objects: impl IntoIterator<Item = Object>) {
+        let (mut roles, mut bindings) = (Vec::new(), Vec::new());
+        for (namespace, named) in &self.roles {
+            let own = named.iter().filter(|(_, layers)| layers.has(origin));
+            roles.extend(own.map(|(name, _)| metadata(namespace, name)));
+        }
+        for (namespace, named) in &self.bindings {
+            let own = named.iter().filter(|(_, layers)| layers.has(origin));
+            bindings.extend(own.map(|(name, _)| metadata(namespace, name)));
+        }
+        for role in roles {
+            self.set_role(&role, origin, None);
+        }
+        for binding in bindings {
+            self.set_binding(binding, origin, None);
+        }
+        for object in objects {
+            self.put(object, origin);
         }
     }
 

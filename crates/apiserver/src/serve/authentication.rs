@@ -5,13 +5,13 @@ use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
 use crate::authn::certificates::CertificateError;
-use crate::authn::{CertificateUser, TokenFile, UserInfo};
+use crate::authn::{CertificateUser, Tokens, UserInfo};
 
 /// What is accepted as proof of who somebody is, beside the client certificates that TLS accepts.
 #[derive(Debug)]
 pub struct Authentication {
     /// The users with tokens.
-    pub tokens: Option<TokenFile>,
+    pub tokens: Tokens,
     /// Whether who shows nothing is `system:anonymous`, who may do what RBAC allows; otherwise it is 401.
     pub anonymous: bool,
 }
@@ -20,7 +20,7 @@ impl Default for Authentication {
     /// No tokens; anonymous requests are left to the authorizer, as in Kubernetes.
     fn default() -> Self {
         Self {
-            tokens: None,
+            tokens: Tokens::default(),
             anonymous: true,
         }
     }
@@ -46,11 +46,7 @@ impl Authentication {
             return Some(shown.user.clone());
         }
         match bearer_token(headers) {
-            Some(token) => self
-                .tokens
-                .as_ref()
-                .and_then(|tokens| tokens.authenticate(token))
-                .cloned(),
+            Some(token) => self.tokens.authenticate(token),
             None if certificate.is_none() && self.anonymous => Some(UserInfo::anonymous()),
             None => None,
         }
@@ -79,6 +75,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::authn::TokenFile;
 
     fn user(authentication: &Authentication, values: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
@@ -93,7 +90,7 @@ mod tests {
     #[test]
     fn a_token_is_its_users_and_a_wrong_one_is_nobodys() {
         let authentication = Authentication {
-            tokens: Some(TokenFile::parse("secret,ann,1").unwrap()),
+            tokens: Tokens::new(TokenFile::parse("secret,ann,1").unwrap()),
             ..Authentication::default()
         };
         for (values, expected) in [
@@ -108,6 +105,18 @@ mod tests {
         ] {
             assert_eq!(user(&authentication, values).as_deref(), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn the_users_of_a_new_file_are_there_at_once_and_those_of_the_old_one_are_not() {
+        let authentication = Authentication {
+            tokens: Tokens::new(TokenFile::parse("secret,ann,1").unwrap()),
+            ..Authentication::default()
+        };
+        let shared = authentication.tokens.clone();
+        shared.replace(TokenFile::parse("other,bob,2").unwrap());
+        assert_eq!(user(&authentication, &["Bearer secret"]), None);
+        assert_eq!(user(&authentication, &["Bearer other"]).as_deref(), Some("bob"));
     }
 
     #[test]

@@ -4,8 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::fixture::*;
+use crate::pki::Pki;
 use crate::serve::ServeOptions;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -126,6 +129,37 @@ async fn a_certificate_of_another_authority_ends_the_handshake_even_if_it_has_ex
         let error = refused.await.unwrap_err().to_string();
         assert!(error.contains("alert"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn new_connections_see_the_new_certificate_and_new_authorities_and_old_ones_go_on() {
+    let mut server = TestServer::start(ServeOptions::default()).await;
+    let other = tempfile::tempdir().unwrap();
+    let other = Pki::open(other.path(), &[], Timestamp::now()).unwrap();
+    let shown = |stream: TlsStream<TcpStream>| {
+        let certificates = stream.get_ref().1.peer_certificates().unwrap();
+        certificates[0].clone().into_owned()
+    };
+    let first = shown(server.connect(None, b"http/1.1").await.unwrap());
+    let mut old = server.client(None).await.unwrap();
+    assert_eq!(
+        old.send(with_token("GET", &widget("w"), "ann-token", ""))
+            .await
+            .code,
+        200
+    );
+
+    server.renew(&other.ca_certificate);
+    assert_ne!(shown(server.connect(None, b"http/1.1").await.unwrap()), first);
+    let mut client = server.client(Some(&other.admin)).await.unwrap();
+    let answer = client.send(with_token("GET", &widget("w"), "", "")).await;
+    assert_eq!(answer.outcome(), (200, "admin".into()));
+    assert_eq!(
+        old.send(with_token("GET", &widget("w"), "ann-token", ""))
+            .await
+            .code,
+        200
+    );
 }
 
 #[tokio::test]

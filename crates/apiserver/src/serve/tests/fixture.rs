@@ -19,14 +19,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::admission::AdmitAll;
 use crate::api::Api;
-use crate::authn::TokenFile;
+use crate::authn::{TokenFile, Tokens};
 use crate::dispatch::Dispatcher;
 use crate::endpoint::{Endpoint, Outcome, Reply, Request as ApiRequest, WatchEvent};
 use crate::kind::{Kind, Resource, Verb};
@@ -178,6 +178,7 @@ pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) pki: Pki,
     pub(super) gate: Arc<Gate>,
+    tls: watch::Sender<Arc<rustls::ServerConfig>>,
     directory: tempfile::TempDir,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<std::io::Result<()>>,
@@ -213,7 +214,7 @@ impl TestServer {
             policy.put(object, Origin::Fixed);
         }
         let authentication = Authentication {
-            tokens: Some(TokenFile::parse(TOKENS).unwrap()),
+            tokens: Tokens::new(TokenFile::parse(TOKENS).unwrap()),
             ..Authentication::default()
         };
         let service = ApiService::new(
@@ -230,13 +231,15 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let service = Arc::new(service.unwrap());
-        let task = tokio::spawn(serve(listener, Arc::new(tls), service, async {
+        let (tls, shown) = watch::channel(Arc::new(tls));
+        let task = tokio::spawn(serve(listener, shown, service, async {
             let _ = stopped.await;
         }));
         Self {
             address,
             pki,
             gate,
+            tls,
             directory,
             stop: Some(stop),
             task,
@@ -263,6 +266,20 @@ impl TestServer {
         let key = KeyPair::from_pem(&key).unwrap();
         let issuer = Issuer::from_ca_cert_pem(&self.pki.ca_certificate, key).unwrap();
         issue(&issuer, name, from, to)
+    }
+
+    /// From now on new connections are made with a certificate of the authority that is not the one before, and with this
+    /// authority of clients beside the own.
+    pub(super) fn renew(&mut self, clients: &str) {
+        for name in ["serving.crt", "serving.key"] {
+            std::fs::remove_file(self.directory.path().join(name)).unwrap();
+        }
+        let names = serving_names(self.address.ip(), None);
+        self.pki = Pki::open(self.directory.path(), &names, Timestamp::now()).unwrap();
+        let mut authorities = certificates(&self.pki.ca_certificate).unwrap();
+        authorities.extend(certificates(clients).unwrap());
+        let tls = tls_config(&self.pki.serving, &authorities).unwrap();
+        self.tls.send_replace(Arc::new(tls));
     }
 
     /// A TLS connection that shows the identity, if one is given, and speaks what is named.
