@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::backoff::Delays;
 use self::parked::Obstacle;
-use self::places::Places;
+use self::places::{PLACES, Places};
 use self::queue::{News, Pace, Queue};
 use self::request::request;
 use self::wanted::Source;
@@ -43,9 +43,6 @@ use crate::context::Context;
 use crate::core::namespaces::is_terminating;
 use crate::image::stream_secrets::is_pull_secret;
 use crate::image::stream_write::{readable, typed};
-
-/// Most streams that are imported at once.
-const WORKERS: usize = 50;
 
 /// Imports what streams want, for as long as it is polled.
 ///
@@ -161,14 +158,14 @@ impl ImportController {
     /// Imports what is due and listens, until the watch is lost.
     async fn follow(&mut self, mut events: impl StreamExt<Item = Heard> + Unpin) -> Result<(), Box<Status>> {
         loop {
-            while self.workers.len() < WORKERS
+            while self.workers.len() < PLACES
                 && let Some(key) = self
                     .queue
                     .start(Instant::now(), |host| self.places.has_place(host))
             {
                 self.import(key);
             }
-            let next_due = self.queue.next_due().filter(|_| self.workers.len() < WORKERS);
+            let next_due = self.queue.next_due().filter(|_| self.workers.len() < PLACES);
             tokio::select! {
                 event = events.next() => match event {
                     None | Some(Heard::Of(Event::Over)) => return Ok(()),
@@ -312,7 +309,7 @@ impl ImportController {
     /// Learns how an import went.
     fn ended(&mut self, begun: &Begun, outcome: &Outcome) {
         let Begun { key, hosts } = begun;
-        self.places.give_back(hosts);
+        self.places.give_back(hosts, outcome.as_ref().ok());
         if let Err(status) = outcome {
             let StreamKey { namespace, name } = key;
             let why = status.message.as_deref().unwrap_or_default();

@@ -1,38 +1,262 @@
-//! How many streams are being imported from each host.
+//! How many streams are being imported from each host, and from how many at once one may be.
+//!
+//! A registry that never answers holds a place for as long as an import may take. So that such hosts, however many there
+//! are and however many streams name them, never keep the others waiting, a host gets few places until it has answered,
+//! fewer still once it has failed to several times in a row, and the last places are for hosts that have none.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Most streams that are imported from one host at once: one that never answers must not keep the others waiting.
-pub(super) const OF_A_HOST: usize = 25;
+use imagestream_api::status;
+use imagestream_api::types::ImageStreamImport;
+
+use super::backoff::Kind;
+use super::request::results;
+use super::wanted::{Source, host};
+
+/// Most streams that are imported at once.
+pub(super) const PLACES: usize = 50;
+/// Of these, those that only hosts get from which nothing is being imported.
+const KEPT: usize = 10;
+/// Most streams that are imported from one host at once.
+const OF_A_HOST: usize = 25;
+/// The same of one that has not answered yet.
+pub(super) const OF_A_STRANGER: usize = 5;
+/// Imports in a row in which a host did not answer, or wanted to be left alone, that make it one that fails.
+const FAILING: u32 = 3;
+/// Most streams that are imported from one that fails, as long as few hosts do.
+const OF_A_FAILING_HOST: usize = 4;
+/// Places of all hosts that fail from which each of them gets only one.
+const FEW: usize = 10;
+/// Most places of all hosts that fail.
+const OF_FAILING_HOSTS: usize = 20;
+/// Hosts that are remembered though nothing is being imported from them.
+const REMEMBERED: usize = 4_096;
+
+/// One host.
+#[derive(Debug, Default, Clone, Copy)]
+struct Host {
+    taken: usize,
+    /// Whether it ever answered an import.
+    has_answered: bool,
+    /// Imports in a row in which it did not.
+    failures: u32,
+}
+
+impl Host {
+    fn is_failing(self) -> bool {
+        self.failures >= FAILING
+    }
+
+    fn taken_as_failing(self) -> usize {
+        if self.is_failing() { self.taken } else { 0 }
+    }
+}
 
 /// The places that imports take at hosts.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    taken: HashMap<String, usize>,
+    hosts: HashMap<String, Host>,
+    /// Streams that are being imported.
+    taken: usize,
+    /// Places taken at hosts that fail.
+    of_failing: usize,
 }
 
 impl Places {
     /// Whether one more stream may be imported from a host.
     pub(super) fn has_place(&self, host: &str) -> bool {
-        self.taken.get(host).is_none_or(|taken| *taken < OF_A_HOST)
-    }
-
-    /// Takes a place at each host.
-    pub(super) fn take(&mut self, hosts: &BTreeSet<String>) {
-        for host in hosts {
-            *self.taken.entry(host.clone()).or_default() += 1;
+        let host = self.hosts.get(host).copied().unwrap_or_default();
+        if host.taken > 0 && self.taken >= PLACES - KEPT {
+            return false;
+        }
+        match host.taken {
+            0 if host.is_failing() => self.of_failing < OF_FAILING_HOSTS,
+            taken if host.is_failing() => taken < OF_A_FAILING_HOST && self.of_failing < FEW,
+            taken if host.has_answered => taken < OF_A_HOST,
+            taken => taken < OF_A_STRANGER,
         }
     }
 
-    /// Gives back what was taken.
-    pub(super) fn give_back(&mut self, hosts: &BTreeSet<String>) {
+    /// Takes a place at each host, for one stream.
+    pub(super) fn take(&mut self, hosts: &BTreeSet<String>) {
+        self.taken += 1;
         for host in hosts {
-            if let Some(taken) = self.taken.get_mut(host) {
-                *taken -= 1;
-                if *taken == 0 {
-                    self.taken.remove(host);
+            self.change(host, |host| host.taken += 1);
+        }
+    }
+
+    /// Gives back what was taken for a stream, and learns how that went.
+    pub(super) fn give_back(&mut self, hosts: &BTreeSet<String>, import: Option<&ImageStreamImport>) {
+        self.taken = self.taken.saturating_sub(1);
+        let answers = import.map(answers).unwrap_or_default();
+        for name in hosts {
+            self.change(name, |host| {
+                host.taken = host.taken.saturating_sub(1);
+                match answers.get(name) {
+                    None => {}
+                    Some(false) => host.failures = host.failures.saturating_add(1),
+                    Some(true) => {
+                        host.has_answered = true;
+                        host.failures = 0;
+                    }
                 }
+            });
+        }
+        if self.hosts.len() > REMEMBERED {
+            // Whoever comes back is a stranger.
+            self.hosts.retain(|_, host| host.taken > 0);
+        }
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Host)) {
+        let host = self.hosts.entry(name.to_owned()).or_default();
+        let before = host.taken_as_failing();
+        change(host);
+        self.of_failing = (self.of_failing + host.taken_as_failing()).saturating_sub(before);
+    }
+}
+
+/// Which hosts an import was about, and whether each answered anything that tells of what it was asked for.
+fn answers(import: &ImageStreamImport) -> HashMap<String, bool> {
+    let spec = &import.spec;
+    let images = spec.images.iter().filter_map(|image| {
+        let tag = image.to.as_ref()?.name.clone();
+        Some((Source::Tag(tag), image.from.name.as_deref()))
+    });
+    let repository = spec.repository.iter();
+    let repository = repository.map(|repository| (Source::Repository, repository.from.name.as_deref()));
+    let from: BTreeMap<Source, &str> = images
+        .chain(repository)
+        .filter_map(|(source, from)| Some((source, from?)))
+        .collect();
+    let mut answers: HashMap<String, bool> = HashMap::new();
+    for (source, result) in results(import) {
+        let Some(from) = from.get(&source) else {
+            continue;
+        };
+        let reason = result.reason.as_deref().unwrap_or_default();
+        let message = result.message.as_deref().unwrap_or_default();
+        let has_answered = status::is_success(&result)
+            || !matches!(Kind::of(reason, message), Kind::Unreachable | Kind::RateLimited);
+        *answers.entry(host(from)).or_default() |= has_answered;
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DEAD: &str = "dial tcp: connection refused";
+
+    /// An import of one tag from a host, with an error or none.
+    fn import(host: &str, error: Option<&str>) -> ImageStreamImport {
+        let result = match error {
+            None => json!({"status": "Success"}),
+            Some(message) => json!({"status": "Failure", "reason": "InternalError", "message": message}),
+        };
+        serde_json::from_value(json!({
+            "spec": {"images": [{"from": {"kind": "DockerImage", "name": format!("{host}/a:1")},
+                                 "to": {"name": "t"}}]},
+            "status": {"images": [{"status": result}]},
+        }))
+        .unwrap()
+    }
+
+    fn only(host: &str) -> BTreeSet<String> {
+        BTreeSet::from([host.to_owned()])
+    }
+
+    /// Takes as many places at a host as it gets, at most so many.
+    fn fill(places: &mut Places, host: &str, most: usize) -> usize {
+        let mut taken = 0;
+        while taken < most && places.taken < PLACES && places.has_place(host) {
+            places.take(&only(host));
+            taken += 1;
+        }
+        taken
+    }
+
+    fn end(places: &mut Places, host: &str, error: Option<&str>) {
+        places.give_back(&only(host), Some(&import(host, error)));
+    }
+
+    /// Hosts that answer, or that do not.
+    fn known(hosts: usize, error: Option<&str>) -> Places {
+        let mut places = Places::default();
+        for number in 0..hosts {
+            for _ in 0..FAILING {
+                places.take(&only(&format!("h{number}.test")));
+                end(&mut places, &format!("h{number}.test"), error);
             }
         }
+        places
+    }
+
+    #[test]
+    fn a_host_gets_few_places_until_it_has_answered() {
+        let mut places = Places::default();
+        assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_STRANGER);
+        end(&mut places, "h0.test", None);
+        assert_eq!(
+            fill(&mut places, "h0.test", PLACES),
+            OF_A_HOST - OF_A_STRANGER + 1
+        );
+    }
+
+    #[test]
+    fn the_last_places_are_for_hosts_that_have_none() {
+        let mut places = known(12, None);
+        assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_HOST);
+        assert_eq!(fill(&mut places, "h1.test", PLACES), PLACES - KEPT - OF_A_HOST);
+        for number in 2..12 {
+            assert_eq!(fill(&mut places, &format!("h{number}.test"), PLACES), 1);
+        }
+        assert_eq!(places.taken, PLACES);
+    }
+
+    #[test]
+    fn hosts_that_fail_leave_places_to_the_others_however_many_they_are() {
+        for error in [DEAD, "toomanyrequests: slow down"] {
+            let mut places = known(100, Some(error));
+            let taken: Vec<usize> = (0..100)
+                .map(|number| fill(&mut places, &format!("h{number}.test"), PLACES))
+                .collect();
+            assert_eq!(taken[..3], [4, 4, 2]);
+            assert_eq!(taken.iter().sum::<usize>(), OF_FAILING_HOSTS);
+            assert!(taken[3..].iter().all(|taken| *taken < 2), "{taken:?}");
+            assert_eq!(fill(&mut places, "new.test", PLACES), OF_A_STRANGER);
+        }
+    }
+
+    #[test]
+    fn a_host_that_answers_again_is_as_any_other_whatever_the_answer() {
+        for error in [None, Some("denied: you may not")] {
+            let mut places = known(1, Some(DEAD));
+            assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_FAILING_HOST);
+            end(&mut places, "h0.test", error);
+            assert_eq!(
+                fill(&mut places, "h0.test", PLACES),
+                OF_A_HOST - OF_A_FAILING_HOST + 1
+            );
+        }
+    }
+
+    #[test]
+    fn an_import_that_tells_nothing_changes_nothing_but_the_places() {
+        let mut places = known(1, Some(DEAD));
+        places.take(&only("h0.test"));
+        places.give_back(&only("h0.test"), None);
+        assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_FAILING_HOST);
+    }
+
+    #[test]
+    fn hosts_are_forgotten_when_there_are_many() {
+        let mut places = known(2 * REMEMBERED, Some(DEAD));
+        assert!(places.hosts.len() <= REMEMBERED);
+        places.take(&only("last.test"));
+        assert_eq!((places.taken, places.of_failing), (1, 0));
     }
 }

@@ -398,7 +398,7 @@ async fn streams_that_wait_for_a_busy_host_are_not_looked_at_before_it_has_a_pla
     silent.add_fault(Fault::on("*", FaultKind::Hang));
     let place = Place::new(Duration::ZERO).await;
     let from = format!("{}/team/app:1.0.0", silent.host());
-    for number in 0..2 * WORKERS {
+    for number in 0..PLACES {
         place.create(&format!("s{number}"), tags(&[("t", &from)])).await;
     }
     place.server.context.namespaces.ready().await.unwrap();
@@ -412,13 +412,15 @@ async fn streams_that_wait_for_a_busy_host_are_not_looked_at_before_it_has_a_pla
         started.inspect(|key| controller.import(key.clone()))
     };
     while start(&mut controller).is_some() {}
-    assert_eq!(controller.workers.len(), places::OF_A_HOST);
+    assert_eq!(controller.workers.len(), places::OF_A_STRANGER);
     assert_eq!(controller.queue.next_due(), None, "time alone changes nothing");
     // One place, one stream.
-    controller.places.give_back(&BTreeSet::from([silent.host()]));
+    controller
+        .places
+        .give_back(&BTreeSet::from([silent.host()]), None);
     assert!(start(&mut controller).is_some());
     assert_eq!(start(&mut controller), None);
-    assert_eq!(controller.workers.len(), places::OF_A_HOST + 1);
+    assert_eq!(controller.workers.len(), places::OF_A_STRANGER + 1);
 }
 
 #[tokio::test]

@@ -145,7 +145,8 @@ fn aim(of: &impl std::hash::Hash) -> Aim {
     Aim(BuildHasherDefault::<DefaultHasher>::default().hash_one(of))
 }
 
-fn host(reference: &str) -> String {
+/// The host that a reference names.
+pub(super) fn host(reference: &str) -> String {
     ImageReference::parse(reference)
         .map(|reference| reference.contacted_host().to_owned())
         .unwrap_or_default()

@@ -163,22 +163,30 @@ async fn a_tag_that_may_not_move_because_of_a_limit_is_tried_with_patience_and_n
 }
 
 #[tokio::test]
-async fn a_registry_that_never_answers_does_not_keep_others_waiting() {
-    let silent = TestRegistry::start(content());
+async fn registries_that_never_answer_do_not_keep_others_waiting() {
+    let silent = [(); 4].map(|()| TestRegistry::start(content()));
     let other = TestRegistry::start(content());
-    silent.add_fault(Fault::on("*", FaultKind::Hang));
     let place = Place::new(Duration::ZERO).await;
-    let from = format!("{}/team/app:1.0.0", silent.host());
-    for number in 0..2 * WORKERS {
-        place.create(&format!("s{number}"), tags(&[("t", &from)])).await;
+    for (host, registry) in silent.iter().enumerate() {
+        registry.add_fault(Fault::on("*", FaultKind::Hang));
+        let from = format!("{}/team/app:1.0.0", registry.host());
+        for number in 0..PLACES {
+            place
+                .create(&format!("s{host}-{number}"), tags(&[("t", &from)]))
+                .await;
+        }
     }
     let _controller = place.control(never_again());
     place.settle(&other.host(), "a").await;
     place.settle(&other.host(), "b").await;
-    let (_, unanswered) = place.server.get(&format!("{STREAMS}/s0")).await;
-    assert_eq!(
-        condition(&unanswered, "t"),
-        &Value::Null,
-        "the others did not wait for its end"
-    );
+    for host in 0..silent.len() {
+        for number in 0..PLACES {
+            let unanswered = place.stream(&format!("s{host}-{number}")).await;
+            assert_eq!(
+                condition(&unanswered, "t"),
+                &Value::Null,
+                "the others did not wait for its end"
+            );
+        }
+    }
 }
