@@ -7,11 +7,13 @@
     reason = "a test that can't go on should say where"
 )]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use imagestream_tests::client::Client;
 use imagestream_tests::kubectl::{Kubectl, is_installed};
 use imagestream_tests::server::{ADMIN, DEV, NOBODY, Server};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const PROJECTS: &str = "/apis/project.openshift.io/v1/projects";
@@ -232,6 +234,70 @@ async fn whoever_has_seen_a_project_is_told_of_its_end_and_nobody_else() {
         "what came and went meanwhile, and what others have, is not for dev: {events:?}"
     );
     assert!(watched(&Client::new(&server, NOBODY), from).await.is_empty());
+}
+
+/// A watch that goes on.
+struct Watch {
+    response: reqwest::Response,
+    received: Vec<u8>,
+}
+
+impl Watch {
+    async fn begin(client: &Client) -> Self {
+        let path = format!("{PROJECTS}?watch=true");
+        let request = client.request(Method::GET, &path);
+        Self {
+            response: request.send().await.unwrap().error_for_status().unwrap(),
+            received: Vec::new(),
+        }
+    }
+
+    /// The type and the name of the next event.
+    async fn next(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).unwrap();
+                let name = &event["object"]["metadata"]["name"];
+                return [&event["type"], name]
+                    .map(|text| text.as_str().unwrap())
+                    .join(" ");
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+            let chunk = chunk.expect("an event").unwrap().expect("the watch goes on");
+            self.received.extend_from_slice(&chunk);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_of_every_project_that_its_user_makes_is_let_into_and_loses() {
+    let server = Server::start();
+    let (admin, dev) = (Client::new(&server, ADMIN), Client::new(&server, DEV));
+    provision(&server).await;
+    admin.create_namespace("shared").await;
+    let mut watch = Watch::begin(&dev).await;
+    let mut told = BTreeSet::new();
+    let mut made = BTreeSet::new();
+    for number in 0..50 {
+        let name = format!("p{number}");
+        assert_eq!(dev.post(REQUESTS, &request(&name)).await.status, 201);
+        made.insert(format!("ADDED {name}"));
+    }
+    while told.len() < made.len() {
+        told.insert(watch.next().await);
+    }
+    assert_eq!(told, made);
+
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/shared/rolebindings";
+    let binding = json!({"kind": "RoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "dev"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dev"}]});
+    let _ = admin.post(bindings, &binding).await.ok();
+    assert_eq!(watch.next().await, "ADDED shared");
+    let _ = admin.delete(&format!("{bindings}/dev")).await.ok();
+    assert_eq!(watch.next().await, "DELETED shared");
 }
 
 #[test]

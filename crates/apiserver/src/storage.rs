@@ -24,6 +24,7 @@ use crate::selectors::label::LabelSelector;
 mod changes;
 mod encoded;
 mod list;
+mod memory;
 mod page;
 mod watch;
 

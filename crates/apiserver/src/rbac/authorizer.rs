@@ -5,10 +5,14 @@ use std::sync::{PoisonError, RwLock};
 
 use imagestream_api::field::quoted;
 use k8s_openapi::api::rbac::v1::PolicyRule;
+use tokio::sync::broadcast;
 
 use super::policy::{MissingRole, Policy};
 use super::rules::{Attributes, Target, key, rule_allows};
 use crate::authn::{UserInfo, user};
+
+/// Changes that who listens may be behind.
+const CHANGES: usize = 1024;
 
 /// The answer to one question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +33,16 @@ pub struct UserRules {
 }
 
 /// Decides by the policy that it holds, which may change at any time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Authorizer {
     policy: RwLock<Policy>,
+    changes: broadcast::Sender<String>,
+}
+
+impl Default for Authorizer {
+    fn default() -> Self {
+        Self::new(Policy::new())
+    }
 }
 
 impl Authorizer {
@@ -40,12 +51,28 @@ impl Authorizer {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy: RwLock::new(policy),
+            changes: broadcast::Sender::new(CHANGES),
         }
     }
 
     /// Changes the policy; the next decision already follows it.
     pub fn update<T>(&self, change: impl FnOnce(&mut Policy) -> T) -> T {
-        change(&mut self.policy.write().unwrap_or_else(PoisonError::into_inner))
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut policy);
+        let touched = policy.take_touched();
+        drop(policy);
+        for namespace in touched {
+            // Without anybody who listens there is nobody to tell.
+            let _ = self.changes.send(namespace);
+        }
+        changed
+    }
+
+    /// Tells from now on in which namespaces roles or bindings were written; the empty one stands for the cluster. They are
+    /// in force by then. Who does not listen for long misses some, and is told so.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<String> {
+        self.changes.subscribe()
     }
 
     /// Reads from the policy.

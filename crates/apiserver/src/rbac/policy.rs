@@ -1,6 +1,6 @@
 //! The roles and bindings in force, found by whom they are for: [RBAC API objects](https://kubernetes.io/docs/reference/access-authn-authz/rbac/#api-overview).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -73,6 +73,8 @@ pub struct Policy {
     /// Bindings by namespace and name; cluster role bindings have the empty namespace.
     bindings: HashMap<String, HashMap<String, Layers<Arc<Binding>>>>,
     subjects: HashMap<String, Subjects>,
+    /// The namespaces whose roles or bindings were written; the empty one for those of the cluster.
+    touched: BTreeSet<String>,
     /// The rules of cluster roles that gather them from others, computed when first asked for.
     aggregated: OnceLock<HashMap<String, Vec<PolicyRule>>>,
 }
@@ -249,8 +251,14 @@ impl Policy {
         }
     }
 
+    /// The namespaces whose roles or bindings were written since this was last asked; the empty one for those of the cluster.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.touched)
+    }
+
     fn set_role(&mut self, metadata: &ObjectMeta, origin: Origin, rules: Option<RoleRules>) {
         let (namespace, name) = (text(metadata.namespace.as_ref()), text(metadata.name.as_ref()));
+        self.touched.insert(namespace.to_owned());
         if namespace.is_empty() {
             self.aggregated.take();
         }
@@ -275,6 +283,7 @@ impl Policy {
             metadata.namespace.unwrap_or_default(),
             metadata.name.unwrap_or_default(),
         );
+        self.touched.insert(namespace.clone());
         let bindings = self.bindings.entry(namespace.clone()).or_default();
         let layers = bindings.entry(name.clone()).or_default();
         let before = layers.in_force().cloned();

@@ -1,11 +1,11 @@
 //! `projects`: namespaces, of which everybody sees those that they may see.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use imagestream_apiserver::authn::UserInfo;
-use imagestream_apiserver::endpoint::{Endpoint, ObjectList, Outcome, Reply, Request, WatchEvent};
+use imagestream_apiserver::endpoint::{Endpoint, Object, ObjectList, Outcome, Reply, Request, WatchEvent};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::{Column, Kind, Resource, Verb};
 use imagestream_apiserver::metadata;
@@ -13,9 +13,12 @@ use imagestream_apiserver::options::{DeleteOptions, ListOptions, resource_versio
 use imagestream_apiserver::rbac::{Attributes, Target};
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
+use imagestream_apiserver::storage::Objects;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{DISPLAY_NAME, GROUP, project};
 use crate::context::Context;
@@ -92,25 +95,46 @@ impl Projects {
 
     async fn watch(&self, request: &Request, options: ListOptions) -> Result<Outcome, Box<Status>> {
         let (context, user) = (Arc::clone(&self.context), request.user.clone());
+        // From before it is found out what may be seen, so that no change of that is missed.
+        let changes = changes_of(context.authorizer.changes());
         let from = resource_version(&options.resource_version)?;
         let mut view = View {
             // The client has listed before what it goes on to watch.
             seen: if from == 0 {
-                HashSet::new()
+                HashMap::new()
             } else {
                 self.visible_at(&user, from).await?
             },
-            is_visible: move |name: &str| is_visible(&context, &user, name),
+            is_visible: {
+                let context = Arc::clone(&context);
+                move |name: &str| is_visible(&context, &user, name)
+            },
         };
+        let (labels, fields) = (options.label_selector.clone(), options.field_selector.clone());
         let Outcome::Watch(events) = self.namespaces.watch(request, options).await? else {
             return Err(errors::internal_error("a watch of namespaces is no watch").into());
         };
-        let shown = events.filter_map(move |event| std::future::ready(view.shown(event)));
-        Ok(Outcome::Watch(shown.boxed()))
+        // What changed between the client's list and now is told first.
+        let changes = stream::iter((from != 0).then(String::new)).chain(changes);
+        let events = events.map(Input::Event).chain(stream::iter([Input::End]));
+        let inputs = stream::select(changes.map(Input::Policy), events);
+        let inputs = inputs.take_while(|input| std::future::ready(!matches!(input, Input::End)));
+        let shown = inputs.map(move |input| {
+            let found = match input {
+                Input::End => Ok(Vec::new()),
+                Input::Event(event) => Ok(view.shown(event).into_iter().collect()),
+                Input::Policy(namespace) => {
+                    let touched = touched(&context.namespaces, &namespace, &labels, &fields);
+                    touched.and_then(|touched| view.judged(touched))
+                }
+            };
+            stream::iter(found.unwrap_or_else(|status| vec![WatchEvent::Error(status)]))
+        });
+        Ok(Outcome::Watch(shown.flatten().boxed()))
     }
 
     /// The namespaces that the user may have seen at a revision, as far as that is remembered.
-    async fn visible_at(&self, user: &UserInfo, revision: u64) -> Result<HashSet<String>, Box<Status>> {
+    async fn visible_at(&self, user: &UserInfo, revision: u64) -> Result<HashMap<String, u64>, Box<Status>> {
         self.policy.catch_up().await?;
         let policy = self.policy.before(revision)?;
         let namespaces = &self.context.namespaces;
@@ -134,7 +158,7 @@ impl Projects {
         }
         let authorizer = &self.context.authorizer;
         names.retain(|name| sights(user, name).any(|sight| authorizer.allows_or_did(&policy, &sight)));
-        Ok(names)
+        Ok(names.into_iter().map(|name| (name, revision)).collect())
     }
 
     async fn delete(&self, request: &Request, options: DeleteOptions) -> Result<Outcome, Box<Status>> {
@@ -144,43 +168,119 @@ impl Projects {
     }
 }
 
-/// What one watch has shown of the namespaces. Who loses the right to see one sees it go.
+/// What a watch of projects follows.
+enum Input {
+    /// Something happened to a namespace.
+    Event(WatchEvent),
+    /// Roles or bindings of a namespace were written, or, if it is empty, those of the cluster.
+    Policy(String),
+    /// Nothing more happens.
+    End,
+}
+
+/// The namespaces of which roles or bindings are written; an empty name for all of them.
+fn changes_of(changes: broadcast::Receiver<String>) -> impl Stream<Item = String> + Send {
+    stream::unfold(changes, |mut changes| async {
+        let namespace = match changes.recv().await {
+            Ok(namespace) => namespace,
+            // Some were missed: any may have changed.
+            Err(RecvError::Lagged(_)) => String::new(),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((namespace, changes))
+    })
+}
+
+/// The namespace that is named, or all, as far as the selectors choose them.
+fn touched(
+    namespaces: &Objects,
+    name: &str,
+    labels: &LabelSelector,
+    fields: &FieldSelector,
+) -> Result<Vec<Object>, Box<Status>> {
+    let found = if name.is_empty() {
+        namespaces.all_selected("", labels, fields)?
+    } else {
+        let found = namespaces.selected("", name, labels, fields)?;
+        found.into_iter().collect()
+    };
+    Ok(found.into_iter().map(Object::from).collect())
+}
+
+/// What one watch has shown of the namespaces, and in which revision. Who loses the right to see one sees it go, and who
+/// gets it sees it come.
 struct View<F> {
-    seen: HashSet<String>,
+    seen: HashMap<String, u64>,
     is_visible: F,
 }
 
 impl<F: Fn(&str) -> bool> View<F> {
     /// A change to a namespace as a change to what is seen of it, if it is one.
     fn shown(&mut self, event: WatchEvent) -> Option<WatchEvent> {
-        let (object, is_deleted) = match event {
+        let (object, is_new, is_deleted) = match event {
             WatchEvent::Bookmark(mark) => {
                 let mark = project(mark.into());
                 return Some(mark.map_or_else(WatchEvent::Error, WatchEvent::Bookmark));
             }
             WatchEvent::Error(status) => return Some(WatchEvent::Error(status)),
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-            WatchEvent::Deleted(object) => (object, true),
+            WatchEvent::Added(object) => (object, true, false),
+            WatchEvent::Modified(object) => (object, false, false),
+            WatchEvent::Deleted(object) => (object, false, true),
         };
         let object = match project(object) {
             Ok(object) => object,
             Err(status) => return Some(WatchEvent::Error(status)),
         };
-        let name = metadata::text(&object, "name");
-        let was_seen = self.seen.contains(name);
-        match (was_seen, !is_deleted && (self.is_visible)(name)) {
-            (false, false) => None,
-            (false, true) => {
-                self.seen.insert(name.to_owned());
-                Some(WatchEvent::Added(object.into()))
+        let (name, revision) = (metadata::text(&object, "name"), revision_of(&object));
+        let seen = self.seen.get(name).copied();
+        if seen.is_some_and(|seen| revision < seen) {
+            // It was shown as it is now when its user got the right to see it.
+            return None;
+        }
+        match (seen, !is_deleted && (self.is_visible)(name)) {
+            (None, false) => None,
+            (_, true) => {
+                let is_new = is_new || seen.is_none();
+                self.seen.insert(name.to_owned(), revision);
+                Some(if is_new {
+                    WatchEvent::Added(object.into())
+                } else {
+                    WatchEvent::Modified(object.into())
+                })
             }
-            (true, true) => Some(WatchEvent::Modified(object.into())),
-            (true, false) => {
+            (Some(_), false) => {
                 self.seen.remove(name);
                 Some(WatchEvent::Deleted(object.into()))
             }
         }
     }
+
+    /// What comes and what goes of these namespaces now that others may see them.
+    fn judged(&mut self, namespaces: Vec<Object>) -> Result<Vec<WatchEvent>, Box<Status>> {
+        let mut events = Vec::new();
+        for namespace in namespaces {
+            let object = project(namespace)?;
+            let name = metadata::text(&object, "name");
+            match (self.seen.contains_key(name), (self.is_visible)(name)) {
+                (true, true) | (false, false) => {}
+                (false, true) => {
+                    self.seen.insert(name.to_owned(), revision_of(&object));
+                    events.push(WatchEvent::Added(object.into()));
+                }
+                (true, false) => {
+                    self.seen.remove(name);
+                    events.push(WatchEvent::Deleted(object.into()));
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+fn revision_of(object: &Value) -> u64 {
+    metadata::text(object, "resourceVersion")
+        .parse()
+        .unwrap_or_default()
 }
 
 /// Whether the user may see the namespace, or its project.
@@ -292,7 +392,16 @@ mod tests {
     use super::*;
 
     fn namespace(name: &str) -> Object {
-        json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}).into()
+        at_revision(name, 10)
+    }
+
+    fn at_revision(name: &str, revision: u64) -> Object {
+        let metadata = json!({"name": name, "resourceVersion": revision.to_string()});
+        json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata}).into()
+    }
+
+    fn project(word: &'static str) -> Option<(&'static str, String)> {
+        Some((word, "Project".to_owned()))
     }
 
     /// What is shown of an event: the type and the kind.
@@ -313,10 +422,9 @@ mod tests {
     fn a_watch_shows_only_what_its_user_sees_and_lets_go_what_they_see_no_more() {
         let allowed = RefCell::new(vec!["mine", "listed"]);
         let mut view = View {
-            seen: HashSet::from(["listed".to_owned()]),
+            seen: HashMap::from([("listed".to_owned(), 9)]),
             is_visible: |name: &str| allowed.borrow().contains(&name),
         };
-        let project = |word| Some((word, "Project".to_owned()));
         let mut show = |event| seen(view.shown(event));
         assert_eq!(show(WatchEvent::Added(namespace("mine"))), project("added"));
         assert_eq!(show(WatchEvent::Modified(namespace("mine"))), project("modified"));
@@ -335,5 +443,30 @@ mod tests {
         assert_eq!(show(WatchEvent::Deleted(namespace("listed"))), project("deleted"));
         let bookmark = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}});
         assert_eq!(show(WatchEvent::Bookmark(bookmark)), project("bookmark"));
+    }
+
+    #[test]
+    fn who_gets_or_loses_a_right_is_told_though_nobody_wrote_the_namespace() {
+        let allowed = RefCell::new(vec!["listed", "given"]);
+        let mut view = View {
+            seen: HashMap::from([("listed".to_owned(), 9), ("taken".to_owned(), 9)]),
+            is_visible: |name: &str| allowed.borrow().contains(&name),
+        };
+        let all = || ["listed", "given", "taken", "theirs"].map(namespace).into();
+        let events = view.judged(all()).unwrap().into_iter();
+        let events: Vec<_> = events.map(|event| seen(Some(event))).collect();
+        assert_eq!(events, [project("added"), project("deleted")]);
+        assert!(view.judged(all()).unwrap().is_empty(), "once is enough");
+        // What had happened before is in what was shown.
+        let mut show = |event| seen(view.shown(event));
+        assert_eq!(show(WatchEvent::Modified(at_revision("given", 8))), None);
+        assert_eq!(
+            show(WatchEvent::Modified(at_revision("given", 11))),
+            project("modified")
+        );
+        allowed.borrow_mut().clear();
+        let events = view.judged(vec![namespace("given")]).unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!(seen(events.into_iter().next()), project("deleted"));
     }
 }
