@@ -1,5 +1,6 @@
 //! Where a stream can be pulled from: the repository fields of its status.
 
+use crate::reference::ImageReference;
 use crate::types::ImageStream;
 
 /// The hosts of the integrated registry.
@@ -42,6 +43,15 @@ pub fn fill_in(stream: &mut ImageStream, hosts: &RegistryHosts) {
     let (repository, public) = hosts.repositories(namespace, name, &stream.spec.docker_image_repository);
     stream.status.docker_image_repository = repository;
     stream.status.public_docker_image_repository = public;
+}
+
+/// The repository that a text names together with a tag or digest. Nothing if it names neither, or is no reference: then
+/// the text stays as it is.
+#[must_use]
+pub fn untagged(text: &str) -> Option<String> {
+    let reference = ImageReference::parse(text).ok()?;
+    let is_repository = reference.tag.is_empty() && reference.id.is_empty();
+    (!is_repository).then(|| reference.repository())
 }
 
 #[cfg(test)]

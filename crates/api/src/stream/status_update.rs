@@ -1,10 +1,12 @@
 //! A new status for a stream: what is taken from the request, and which generation new events get.
 
+use super::repository::untagged;
 use crate::types::{ImageStream, TagEvent};
 
 /// The stream that results from a new status.
 ///
-/// Tags and repository of the spec stay; metadata and the rest of the spec are taken from the request.
+/// Tags and repository of the spec stay; metadata and the rest of the spec are taken from the request. Where the stream
+/// can be pulled from is said without tag and digest.
 #[must_use]
 pub fn prepare(mut stream: ImageStream, stored: &ImageStream) -> ImageStream {
     stream.spec.tags.clone_from(&stored.spec.tags);
@@ -12,6 +14,9 @@ pub fn prepare(mut stream: ImageStream, stored: &ImageStream) -> ImageStream {
         .spec
         .docker_image_repository
         .clone_from(&stored.spec.docker_image_repository);
+    if let Some(repository) = untagged(&stream.status.docker_image_repository) {
+        stream.status.docker_image_repository = repository;
+    }
     stream.metadata.generation = stored.metadata.generation;
     let of_stream = stored.metadata.generation.unwrap_or(0);
     for (tag, history) in &mut stream.status.tags {
@@ -74,6 +79,26 @@ mod tests {
         ] {
             let prepared = prepare(stream(&new, &json!(1)), &stream(&stored, &of_tag));
             assert_eq!(prepared.status.tags["t"].items[0].generation, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn where_a_stream_can_be_pulled_from_is_kept_without_tag_and_digest() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (sent, expected) in [
+            ("sent/x:tag".to_owned(), "sent/x"),
+            (format!("r.test:5000/n/s@{digest}"), "r.test:5000/n/s"),
+            (format!("r.test/n/s:v1@{digest}"), "r.test/n/s"),
+            ("docker.io/busybox:1".into(), "docker.io/busybox"),
+            ("r.test:5000/n/s".into(), "r.test:5000/n/s"),
+            ("NO reference:1".into(), "NO reference:1"),
+            (String::new(), ""),
+        ] {
+            let stored = stream(&json!([]), &json!(3));
+            let mut new = stored.clone();
+            new.status.docker_image_repository.clone_from(&sent);
+            let prepared = prepare(new, &stored);
+            assert_eq!(prepared.status.docker_image_repository, expected, "{sent}");
         }
     }
 
