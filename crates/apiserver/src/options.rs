@@ -123,6 +123,15 @@ pub fn resource_version(text: &str) -> Result<u64, Box<Status>> {
     })
 }
 
+/// The [`resource_version`] that a query for one object names. The other options of lists mean nothing there.
+///
+/// # Errors
+/// 500 for what is no number.
+pub fn version_to_read(query: &str) -> Result<u64, Box<Status>> {
+    let query = Query::new(query);
+    resource_version(query.first("resourceVersion").unwrap_or_default())
+}
+
 fn refuse(kind: &str, errors: &[FieldError]) -> Result<(), Box<Status>> {
     if errors.is_empty() {
         return Ok(());

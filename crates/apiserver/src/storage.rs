@@ -26,11 +26,14 @@ mod encoded;
 mod list;
 mod memory;
 mod page;
+mod read;
 mod watch;
 
 pub use changes::Earlier;
 pub use encoded::{Encoded, encode};
 pub use page::ContinueToken;
+pub(crate) use read::segment_mistakes;
+pub use read::check_name;
 
 /// Commits that a cache remembers for watchers, in changes.
 const RING: usize = 10_000;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::endpoint::{Change, Endpoint, Outcome, Reply, Request};
 use crate::kind::{Column, Resource, Verb};
-use crate::options::{DeleteOptions, ListOptions, WriteOptions, resource_version};
+use crate::options::{DeleteOptions, ListOptions, WriteOptions};
 use crate::storage::Objects;
 use crate::strategy::Strategy;
 
@@ -71,12 +71,8 @@ impl Endpoint for Stored {
 
     fn get<'a>(&'a self, request: &'a Request) -> Reply<'a> {
         Box::pin(async move {
-            let options = ListOptions::from_query(&request.query, false)?;
-            let asked = resource_version(&options.resource_version)?;
-            if asked > 0 {
-                self.objects.check_reached(asked).await?;
-            }
             let (namespace, name) = (&request.info.namespace, &request.info.name);
+            self.objects.check_read(name, &request.query).await?;
             let found = match self.part {
                 None => self.objects.shown(namespace, name).await?.map(Outcome::ok),
                 Some(_) => {

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::GROUP;
 use super::policy::Object;
 use super::rules::list;
+use crate::storage::segment_mistakes;
 use imagestream_api::field::{FieldError, FieldValue, Path};
 
 /// Fills in what an object may leave out: the API groups of role references and subjects.
@@ -53,13 +54,7 @@ pub fn validate(object: &Object) -> Vec<FieldError> {
 /// Why a name can't be a role's or a binding's, if it can't: it has to fit into a path of the API.
 #[must_use]
 pub fn name_error(name: &str) -> Option<&'static str> {
-    match name {
-        "." => Some("may not be '.'"),
-        ".." => Some("may not be '..'"),
-        _ if name.contains('/') => Some("may not contain '/'"),
-        _ if name.contains('%') => Some("may not contain '%'"),
-        _ => None,
-    }
+    segment_mistakes(name).first().copied()
 }
 
 #[derive(Default)]

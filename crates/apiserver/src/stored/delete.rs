@@ -11,6 +11,7 @@ use crate::errors::{self, GroupResource};
 use crate::garbage::{FOREGROUND, ORPHAN};
 use crate::metadata::{self, text};
 use crate::options::{DeleteOptions, ListOptions, PropagationPolicy};
+use crate::storage::check_name;
 
 impl Stored {
     pub(super) async fn delete_object(
@@ -29,6 +30,7 @@ impl Stored {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Outcome, Box<Status>> {
+        check_name(name)?;
         let resource = self.resource();
         // Each failure means that another writer succeeded; the request's deadline ends it.
         loop {

@@ -13,7 +13,7 @@ use crate::endpoint::{Change, Endpoint, Outcome, Request};
 use crate::errors::{self, GroupResource};
 use crate::metadata::{self, text};
 use crate::options::WriteOptions;
-use crate::storage::{complete, encode};
+use crate::storage::{check_name, complete, encode};
 
 /// How often another name is made up when the generated one is taken.
 const NAME_ATTEMPTS: usize = 8;
@@ -79,6 +79,7 @@ impl Stored {
         options: WriteOptions,
     ) -> Result<Outcome, Box<Status>> {
         let (namespace, name) = (&request.info.namespace, &request.info.name);
+        check_name(name)?;
         let resource = self.resource();
         // Each failure means that another writer succeeded; the request's deadline ends it.
         loop {

@@ -8,6 +8,7 @@ use imagestream_api::validation;
 use imagestream_apiserver::endpoint::{Endpoint, Pending, Request};
 use imagestream_apiserver::form::Form;
 use imagestream_apiserver::kind::{Column, Kind, Resource};
+use imagestream_apiserver::storage::check_name;
 use imagestream_apiserver::stored::Stored;
 use imagestream_apiserver::strategy::{Strategy, done};
 use imagestream_import::fill;
@@ -150,8 +151,9 @@ fn valid(image: Image, errors: &[field::FieldError]) -> Result<Image, Box<Status
 /// An image with the revision of its last change.
 ///
 /// # Errors
-/// Those of the store.
+/// 400 for a name that no image has; those of the store.
 pub(super) async fn read(context: &Context, name: &str) -> Result<Option<(Image, u64)>, Box<Status>> {
+    check_name(name)?;
     let Some(stored) = context.images.get("", name).await? else {
         return Ok(None);
     };

@@ -11,6 +11,7 @@ use imagestream_apiserver::endpoint::{Object, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::metadata::text;
 use imagestream_apiserver::rbac::{Attributes, Target};
+use imagestream_apiserver::storage::check_name;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -50,12 +51,13 @@ pub(crate) async fn finish(context: &Context, resolved: Resolved) -> Result<Imag
 /// A stream as it is stored, with its resource version, and the revision of its last change.
 ///
 /// # Errors
-/// Those of the store; 500 if what is stored is no stream.
+/// 400 for a name that no stream has; those of the store; 500 if what is stored is no stream.
 pub(crate) async fn read(
     context: &Context,
     namespace: &str,
     name: &str,
 ) -> Result<Option<(ImageStream, u64)>, Box<Status>> {
+    check_name(name)?;
     let Some(stored) = context.streams.get(namespace, name).await? else {
         return Ok(None);
     };

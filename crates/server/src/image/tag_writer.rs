@@ -4,6 +4,7 @@ use imagestream_api::stream::write::Write;
 use imagestream_api::types::{ImageStream, Status, Time};
 use imagestream_apiserver::endpoint::Request;
 use imagestream_apiserver::kind::Resource;
+use imagestream_apiserver::storage::check_name;
 use tokio::sync::SemaphorePermit;
 
 use super::stream_write::{commit, identify, prepare, typed};
@@ -61,8 +62,9 @@ impl TagWriter<'_> {
     /// The stream as it is, or a new one.
     ///
     /// # Errors
-    /// Those of the store.
+    /// 400 for a name that no stream has; those of the store.
     pub(super) async fn subject(&self, name: &str) -> Result<Subject, Box<Status>> {
+        check_name(name)?;
         let namespace = &self.request.info.namespace;
         if let Some(encoded) = self.context.streams.shown(namespace, name).await? {
             return Ok(Subject {

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::super::testing::TestServer;
 
+mod names;
 mod rivalry;
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
