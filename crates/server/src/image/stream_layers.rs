@@ -55,6 +55,7 @@ struct StreamLayers {
 impl StreamLayers {
     async fn layers(&self, request: &Request) -> Result<Outcome, Box<Status>> {
         let name = &request.info.name;
+        self.context.streams.check_read(name, &request.query).await?;
         let Some((mut stream, _)) = read(&self.context, &request.info.namespace, name).await? else {
             return Err(IMAGE_STREAMS.not_found(name).into());
         };

@@ -123,6 +123,7 @@ impl<T: TagObject> Tags<T> {
 
     async fn get_one(&self, request: &Request) -> Result<Outcome, Box<Status>> {
         let (name, tag) = parsed::<T>(request)?;
+        self.context.streams.check_read(name, &request.query).await?;
         let subject = self.writer(request, false).subject(name).await?;
         let stream = subject.existing(T::RESOURCE)?.stream;
         T::find(&stream, tag)?;

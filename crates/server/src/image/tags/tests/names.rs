@@ -1,8 +1,8 @@
-//! Tags of streams whose names no stream has.
+//! Tags of streams whose names no stream has, and of streams as of a time that is not there.
 
 use serde_json::{Value, json};
 
-use super::{BOTH, docker, message, path, server, stream, tag};
+use super::{BOTH, DIGEST, docker, message, path, server, stream, tag};
 
 const NONE: &str = "Name parameter required.";
 const DOTS: &str = r#"Name parameter invalid: "..": may not be '..'"#;
@@ -88,4 +88,45 @@ async fn what_a_tag_refers_to_can_be_no_stream_at_all() {
             )
         );
     }
+}
+
+#[tokio::test]
+async fn a_tag_is_read_of_a_stream_no_older_than_the_version_that_is_asked_for() {
+    let server = server().await;
+    let current = stream(&server).await["metadata"]["resourceVersion"].clone();
+    let current = current.as_str().unwrap();
+    for what in [
+        "imagestreamtags/s:both",
+        "imagetags/s:both",
+        "imagestreams/s/layers",
+        "imagestreams/s",
+    ] {
+        for version in ["0", current] {
+            let (code, _) = server.get(&format!("{what}?resourceVersion={version}")).await;
+            assert_eq!(code, 200, "{what} {version}");
+        }
+        let (code, refused) = server.get(&format!("{what}?resourceVersion=abc")).await;
+        assert_eq!(
+            (code, message(&refused)),
+            (
+                500,
+                r#"resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax"#
+            ),
+            "{what}"
+        );
+        let (code, refused) = server.get(&format!("{what}?resourceVersion=999999999")).await;
+        assert_eq!((code, &refused["reason"]), (504, &json!("Timeout")), "{what}");
+        assert!(
+            message(&refused).starts_with("Timeout: Too large resource version: 999999999"),
+            "{refused}"
+        );
+        // Options of lists mean nothing to a read.
+        let (code, _) = server
+            .get(&format!("{what}?limit=many&resourceVersionMatch=Any"))
+            .await;
+        assert_eq!(code, 200, "{what}");
+    }
+    // An image of a stream is read of the stream as it is.
+    let image = format!("imagestreamimages/s@{DIGEST}?resourceVersion=abc");
+    assert_eq!(server.get(&image).await.0, 200);
 }
