@@ -24,6 +24,8 @@ const SUBRESOURCE_MAX: usize = 256;
 /// Finalizers that say what happens to dependents, and so exclude each other.
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// All finalizers that have no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", ORPHAN, FOREGROUND];
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,14 @@ impl NameRule {
 /// What is wrong with the metadata, at `path`, of an object that is created.
 #[must_use]
 pub fn create(metadata: &ObjectMeta, scope: Scope, rule: NameRule, path: &Path) -> Vec<FieldError> {
+    let mut errors = of_any_object(metadata, scope, rule, path);
+    errors.extend(unqualified_finalizers(metadata, path));
+    errors
+}
+
+/// What is wrong with the metadata of any object, also of one that others define: their finalizers are not looked at
+/// as closely as those of [built-in kinds](unqualified_finalizers).
+fn of_any_object(metadata: &ObjectMeta, scope: Scope, rule: NameRule, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let prefix = metadata.generate_name.as_deref().unwrap_or_default();
     if !prefix.is_empty() {
@@ -239,6 +249,19 @@ fn finalizers(finalizers: &[String], path: &Path) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, FieldValue::json(&finalizers), detail));
     }
     errors
+}
+
+/// The finalizers of an object that nobody would know how to fulfil.
+fn unqualified_finalizers(metadata: &ObjectMeta, path: &Path) -> Vec<FieldError> {
+    let path = path.child("finalizers");
+    let named = metadata.finalizers.iter().flatten().enumerate();
+    named
+        .filter(|(_, name)| !name.contains('/') && !STANDARD_FINALIZERS.contains(&name.as_str()))
+        .map(|(index, name)| {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            FieldError::invalid(&path.index(index), name.as_str(), detail)
+        })
+        .collect()
 }
 
 fn managed_fields(entry: &ManagedFieldsEntry, path: &Path) -> Vec<FieldError> {

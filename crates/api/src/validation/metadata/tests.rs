@@ -182,10 +182,24 @@ fn at_most_one_owner_is_the_controller() {
 }
 
 #[test]
+fn a_finalizer_without_a_domain_is_one_of_those_that_everybody_knows() {
+    for known in ["kubernetes", "orphan", "foregroundDeletion", "example.com/f"] {
+        assert_eq!(image_errors(json!({"finalizers": [known]})), [""; 0], "{known}");
+    }
+    assert_eq!(
+        image_errors(json!({"finalizers": ["example.com/f", "foo"]})),
+        [
+            "finalizers[1]: Invalid value: \"foo\": name is neither a standard finalizer name nor is it fully \
+             qualified"
+        ]
+    );
+}
+
+#[test]
 fn finalizers_are_qualified_names_that_do_not_contradict() {
-    let errors = image_errors(json!({"finalizers": ["a b", "example.com/f"]}));
+    let errors = image_errors(json!({"finalizers": ["example.com/a b", "example.com/f"]}));
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].starts_with("finalizers: Invalid value: \"a b\": name part must consist"));
+    assert!(errors[0].starts_with("finalizers: Invalid value: \"example.com/a b\": name part must consist"));
     assert_eq!(image_errors(json!({"finalizers": ["orphan"]})), [""; 0]);
     assert_eq!(
         image_errors(json!({"finalizers": ["orphan", "foregroundDeletion"]})),

@@ -2,7 +2,10 @@
 //!
 //! [1]: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/
 
-use super::{NameRule, Scope, annotations, create, label, managed_fields, owner_references};
+use super::{
+    NameRule, Scope, annotations, label, managed_fields, of_any_object, owner_references,
+    unqualified_finalizers,
+};
 use crate::field::{FieldError, FieldValue, Path, quoted};
 use crate::types::ObjectMeta;
 
@@ -10,14 +13,20 @@ use crate::types::ObjectMeta;
 #[must_use]
 pub fn before_update(metadata: &ObjectMeta, stored: &ObjectMeta, scope: Scope) -> Vec<FieldError> {
     let path = Path::root("metadata");
-    let mut errors = create(metadata, scope, NameRule::PathSegment, &path);
-    errors.extend(update(metadata, stored, &path));
+    let mut errors = of_any_object(metadata, scope, NameRule::PathSegment, &path);
+    errors.extend(of_any_replacement(metadata, stored, &path));
     errors
 }
 
 /// What is wrong with the metadata, at `path`, of an object that replaces `stored`.
 #[must_use]
 pub fn update(metadata: &ObjectMeta, stored: &ObjectMeta, path: &Path) -> Vec<FieldError> {
+    let mut errors = of_any_replacement(metadata, stored, path);
+    errors.extend(unqualified_finalizers(metadata, path));
+    errors
+}
+
+fn of_any_replacement(metadata: &ObjectMeta, stored: &ObjectMeta, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     errors.extend(new_finalizers(metadata, stored, &path.child("finalizers")));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
