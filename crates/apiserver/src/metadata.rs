@@ -173,30 +173,31 @@ pub fn accept_replacement(
     Ok(())
 }
 
-/// Puts into a replacement what only the server changes: as it is in the stored object.
+/// Puts into a replacement what only the server changes: as it is in the stored object. What would begin the end of an
+/// object is left for validation to refuse, as is another uid.
 pub fn keep_stored(object: &mut Value, stored: &Value) {
     let kept = stored.get("metadata").and_then(Value::as_object);
     let Some(metadata) = of(object) else {
         return;
     };
+    let kept = |field: &str| kept?.get(field).filter(|value| !value.is_null());
     metadata.remove("selfLink");
-    for field in [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-    ] {
-        match kept.and_then(|kept| kept.get(field)) {
+    for field in ["creationTimestamp", "generation"] {
+        match kept(field) {
             Some(value) => metadata.insert(field.into(), value.clone()),
             None => metadata.remove(field),
         };
     }
-    let has_uid = metadata
-        .get("uid")
-        .and_then(Value::as_str)
-        .is_some_and(|uid| !uid.is_empty());
-    if let (false, Some(uid)) = (has_uid, kept.and_then(|kept| kept.get("uid"))) {
-        metadata.insert("uid".into(), uid.clone());
+    if let Some(value) = kept("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), value.clone());
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
+        let is_given = metadata
+            .get(field)
+            .is_some_and(|value| !value.is_null() && value.as_str() != Some(""));
+        if let (false, Some(value)) = (is_given, kept(field)) {
+            metadata.insert(field.into(), value.clone());
+        }
     }
 }
 
@@ -268,7 +269,7 @@ mod tests {
     fn a_replacement_keeps_what_only_the_server_changes() {
         let stored = json!({"metadata": {"uid": "u", "creationTimestamp": "t", "generation": 3}});
         let mut object = json!({"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9,
-            "deletionTimestamp": "x", "selfLink": "/x"}});
+            "selfLink": "/x"}});
         keep_stored(&mut object, &stored);
         assert_eq!(
             object,
@@ -277,5 +278,23 @@ mod tests {
         let mut other = json!({"metadata": {"uid": "other"}});
         keep_stored(&mut other, &stored);
         assert_eq!(text(&other, "uid"), "other");
+    }
+
+    #[test]
+    fn a_replacement_cannot_undo_a_deletion_nor_hide_that_it_would_begin_one() {
+        let deleted = json!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 0}});
+        for given in [
+            json!({"metadata": {}}),
+            json!({"metadata": {"deletionTimestamp": null, "deletionGracePeriodSeconds": null}}),
+            json!({"metadata": {"deletionTimestamp": "later"}}),
+        ] {
+            let mut object = given;
+            keep_stored(&mut object, &deleted);
+            assert_eq!(object, deleted);
+        }
+        let given = json!({"metadata": {"deletionTimestamp": "t", "deletionGracePeriodSeconds": 5}});
+        let mut object = given.clone();
+        keep_stored(&mut object, &json!({"metadata": {}}));
+        assert_eq!(object, given, "validation tells what is wrong with it");
     }
 }
