@@ -103,6 +103,12 @@ pub trait Change: Send + Sync {
         true
     }
 
+    /// Whether a uid in the wanted object says which object it is for, so that another one is a conflict. Of a patch it
+    /// is a field like others, and one that can't be changed.
+    fn is_for_uid(&self) -> bool {
+        false
+    }
+
     /// Whether an object that does not exist is created by it even where a PUT creates none: an apply.
     fn creates_always(&self) -> bool {
         false

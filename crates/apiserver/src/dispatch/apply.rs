@@ -75,6 +75,14 @@ impl Change for Applied {
                 "failed to convert new typed object to object: {error}"
             ))
         })?;
+        let uid = metadata::text(&object, "uid");
+        if current.is_none() && !uid.is_empty() {
+            let (resource, name) = (endpoint.resource().group_resource(), &self.request.info.name);
+            let error = format_args!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(errors::conflict(resource, name, error).into());
+        }
         metadata::accept_replacement(&mut object, endpoint.resource(), &self.request)?;
         if let Some(current) = current {
             managed_fields::keep_times(current, &mut object);

@@ -93,6 +93,10 @@ impl Change for Put {
     fn is_repeatable(&self) -> bool {
         metadata::text(&self.object, "resourceVersion").is_empty()
     }
+
+    fn is_for_uid(&self) -> bool {
+        true
+    }
 }
 
 /// A change to parts of an object.

@@ -96,7 +96,7 @@ impl Stored {
             };
             let shown = self.show(stored.object.clone());
             let wanted = change.wanted(Some(&shown))?;
-            let object = self.replacement(request, wanted, &stored.object)?;
+            let object = self.replacement(request, wanted, &stored.object, change.is_for_uid())?;
             let mut object = self
                 .strategy
                 .prepare_update(request, object, &stored.object)
@@ -131,12 +131,13 @@ impl Stored {
         request: &Request,
         mut wanted: Value,
         stored: &Value,
+        is_for_uid: bool,
     ) -> Result<Value, Box<Status>> {
         let resource = self.resource().group_resource();
         let name = &request.info.name;
         let uid = text(&wanted, "uid");
         let stored_uid = text(stored, "uid");
-        if !uid.is_empty() && uid != stored_uid {
+        if is_for_uid && !uid.is_empty() && uid != stored_uid {
             let key = self.objects.key(&request.info.namespace, name);
             let error = format!(
                 "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \

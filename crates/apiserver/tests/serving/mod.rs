@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use imagestream_api::validation::metadata::{Scope, before_update};
 use imagestream_apiserver::admission::AdmitAll;
 use imagestream_apiserver::api::Api;
 use imagestream_apiserver::authn::UserInfo;
@@ -77,8 +78,16 @@ impl Strategy for Widgets {
         done(Ok(object))
     }
 
-    fn prepare_update<'a>(&'a self, _: &'a Request, object: Value, _: &'a Value) -> Pending<'a, Value> {
-        done(Ok(object))
+    fn prepare_update<'a>(&'a self, _: &'a Request, object: Value, stored: &'a Value) -> Pending<'a, Value> {
+        let metadata = |object: &Value| serde_json::from_value(object["metadata"].clone()).unwrap();
+        let errors = before_update(&metadata(&object), &metadata(stored), Scope::Namespaced);
+        done(match &*errors {
+            [] => Ok(object),
+            errors => {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                Err(KIND.invalid(name, errors).into())
+            }
+        })
     }
 }
 

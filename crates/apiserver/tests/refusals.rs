@@ -1,0 +1,89 @@
+//! What is refused, in the words of Kubernetes.
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod serving;
+
+use serde_json::{Value, json};
+use serving::Server;
+
+const A: &str = "/apis/example.org/v1/namespaces/n/widgets/a";
+
+fn widget(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "size": 1})
+}
+
+#[tokio::test]
+async fn no_replacement_begins_the_end_of_an_object() {
+    let server = Server::start().await;
+    let created = server.create(widget("a")).await.json();
+    let mut ending = created.clone();
+    ending["metadata"]["deletionTimestamp"] = json!("2024-01-02T03:04:05Z");
+    ending["metadata"]["deletionGracePeriodSeconds"] = json!(5);
+    let put = server.send("PUT", A, &[], &ending.to_string()).await;
+    let merged = server
+        .patch("a", "merge-patch", json!({"metadata": ending["metadata"]}))
+        .await;
+    for refused in [put, merged] {
+        assert_eq!(
+            (refused.code, refused.message().as_str()),
+            (
+                422,
+                "Widget.example.org \"a\" is invalid: [metadata.deletionTimestamp: Invalid value: \
+                 \"2024-01-02T03:04:05Z\": field is immutable, metadata.deletionGracePeriodSeconds: Invalid value: \
+                 5: field is immutable]"
+            )
+        );
+    }
+    assert_eq!(server.get(A).await.json(), created);
+}
+
+#[tokio::test]
+async fn another_uid_is_a_conflict_in_a_replacement_and_invalid_in_a_patch() {
+    let server = Server::start().await;
+    let mut object = server.create(widget("a")).await.json();
+    object["metadata"]["uid"] = json!("zz");
+    let put = server.send("PUT", A, &[], &object.to_string()).await;
+    assert_eq!((put.code, &put.json()["reason"]), (409, &json!("Conflict")));
+    let change = json!({"metadata": {"uid": "zz"}});
+    let merge = server.patch("a", "merge-patch", change.clone()).await;
+    let strategic = server.patch("a", "strategic-merge-patch", change.clone()).await;
+    let operation = json!([{"op": "replace", "path": "/metadata/uid", "value": "zz"}]);
+    let json = server.patch("a", "json-patch", operation).await;
+    let applied = apply(&server, "a", change).await;
+    for refused in [merge, strategic, json, applied] {
+        assert_eq!(
+            (refused.code, refused.message().as_str()),
+            (
+                422,
+                "Widget.example.org \"a\" is invalid: metadata.uid: Invalid value: \"zz\": field is immutable"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_apply_for_an_object_that_is_gone_makes_no_other_one() {
+    let server = Server::start().await;
+    let refused = apply(&server, "a", json!({"metadata": {"uid": "zz"}})).await;
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (
+            409,
+            "Operation cannot be fulfilled on widgets.example.org \"a\": uid mismatch: the provided object \
+             specified uid zz, and no existing object was found"
+        )
+    );
+    assert_eq!(server.get(A).await.code, 404);
+    assert_eq!(apply(&server, "a", json!({})).await.code, 201);
+}
+
+/// Applies a configuration of a widget.
+async fn apply(server: &Server, name: &str, mut config: Value) -> serving::Answer {
+    config["kind"] = json!("Widget");
+    config["apiVersion"] = json!("example.org/v1");
+    let path = format!("/apis/example.org/v1/namespaces/n/widgets/{name}?fieldManager=m");
+    let content_type = [("content-type", "application/apply-patch+yaml")];
+    server
+        .send("PATCH", &path, &content_type, &config.to_string())
+        .await
+}
