@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestream_api::defaults;
-use imagestream_api::types::ImageStreamImport;
+use imagestream_api::types::{ImageStream, ImageStreamImport};
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::authn::user::{AUTHENTICATED, service_account_user_name};
 use imagestream_apiserver::endpoint::Request;
@@ -12,13 +12,16 @@ use imagestream_apiserver::rbac::Authorizer;
 use imagestream_apiserver::rbac::load::load;
 use imagestream_apiserver::rbac::policy::Origin as Granted;
 use imagestream_apiserver::request_info::RequestInfo;
+use imagestream_import::apply;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::time::Instant;
 
 use super::metrics::ImportMetrics;
+use super::still_wanted;
 use crate::context::Context;
-use crate::image::imports::{Effects, carry_out, record_results};
+use crate::image::imports::{Effects, find, record_results};
+use crate::image::stream_write::read;
 
 /// Where the service account would be, if it were one.
 const NAMESPACE: &str = "openshift-infra";
@@ -26,6 +29,9 @@ const NAMESPACE: &str = "openshift-infra";
 const NAME: &str = "image-import-controller";
 /// Longest import of a controller as a whole. Its items end with `import.requestTimeout`.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// How often what was found is recorded in a stream that others keep changing.
+const ATTEMPTS: usize = 20;
 
 /// What imports of controllers do.
 const EFFECTS: Effects = Effects {
@@ -91,25 +97,27 @@ impl Importer {
         }
     }
 
-    /// Imports what `import` asks for, which need not be defaulted, and returns it with what was found.
+    /// Imports what `import` asks for, which need not be defaulted, into the stream that it was made for, and returns it
+    /// with what was found.
     ///
-    /// The metadata names the stream, and by its resource version the state that the decision to import was made from:
-    /// a stream that was deleted and created again has another one, too. A registry's failure is in the status of its
-    /// item, and no error.
+    /// If the stream is changed meanwhile, what was found is recorded in what it has become, as far as that still wants
+    /// the same: whoever keeps writing a stream does not keep it from being imported, and no registry is asked twice.
+    /// Items that are not wanted any more are gone from what is returned, and so is the stream (`status.import`) if
+    /// none is left. A registry's failure is in the status of its item, and no error.
     ///
     /// # Errors
-    /// Why nothing was imported: 409 if the stream has changed, 422 if it would be invalid or beyond a limit, those of
-    /// the store.
+    /// Why nothing was imported: 409 if the stream is another one by now, or changes all the time; 422 if it would be
+    /// invalid or beyond a limit; those of the store.
     pub(crate) async fn import(
         &self,
+        stream: &ImageStream,
         mut import: ImageStreamImport,
         origin: Origin,
     ) -> Result<ImageStreamImport, Box<Status>> {
         let is_scheduled = origin == Origin::Scheduled;
         defaults::image_stream_import(&mut import, self.context.import_mode);
         let spec = import.spec.clone();
-        let request = request(&import);
-        let imported = Box::pin(carry_out(&self.context, &request, import, EFFECTS)).await;
+        let imported = Box::pin(self.find_and_record(stream, import)).await;
         match &imported {
             Ok(import) => self.metrics.imported(import, is_scheduled),
             Err(status) => self.metrics.failed(&spec, status, is_scheduled),
@@ -117,14 +125,49 @@ impl Importer {
         imported
     }
 
+    async fn find_and_record(
+        &self,
+        stream: &ImageStream,
+        mut import: ImageStreamImport,
+    ) -> Result<ImageStreamImport, Box<Status>> {
+        let context = &self.context;
+        let request = request(&import);
+        find(context, &request, &mut import, stream).await?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match record_results(context, &request, &mut import, EFFECTS).await {
+                Ok(()) => break,
+                Err(status) if status.code == Some(409) && attempts < ATTEMPTS => {
+                    let (namespace, name) = (&import.metadata.namespace, &import.metadata.name);
+                    let (namespace, name) = (namespace.as_deref(), name.as_deref());
+                    let now = read(context, namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
+                    let now = now.filter(|(now, _)| now.metadata.uid == stream.metadata.uid);
+                    let Some((now, _)) = now else {
+                        return Err(status);
+                    };
+                    still_wanted::keep(&mut import, stream, &now);
+                    if still_wanted::is_empty(&import) {
+                        break;
+                    }
+                    import.metadata.resource_version = now.metadata.resource_version;
+                }
+                Err(status) => return Err(status),
+            }
+        }
+        apply::clear_manifests(&import.spec, &mut import.status);
+        Ok(import)
+    }
+
     /// Records what `import` has as its status, which the schedule found out otherwise: the stream is then as if an import
     /// had found it.
     ///
     /// # Errors
-    /// As those of [`Importer::import`].
+    /// Why nothing was recorded: 409 if the stream has changed since the version that the import names; 422 and those of
+    /// the store as for [`Importer::import`].
     pub(crate) async fn record(&self, mut import: ImageStreamImport) -> Result<(), Box<Status>> {
         defaults::image_stream_import(&mut import, self.context.import_mode);
-        record_results(&self.context, &request(&import), &import, EFFECTS).await?;
+        record_results(&self.context, &request(&import), &mut import, EFFECTS).await?;
         self.metrics.imported(&import, true);
         Ok(())
     }

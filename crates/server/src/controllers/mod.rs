@@ -12,6 +12,7 @@ mod metrics;
 mod notified;
 mod rules;
 pub(crate) mod scheduled;
+mod still_wanted;
 mod supervisor;
 
 use std::sync::Arc;

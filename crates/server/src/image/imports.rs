@@ -100,47 +100,51 @@ pub(crate) struct Effects {
 /// # Errors
 /// 422 if the import is invalid or nothing may be imported from there, or if the stream would be invalid; 404 and 409 if
 /// the stream is not in the state that the import supposes; those of the store.
-pub(crate) async fn carry_out(
+async fn carry_out(
     context: &Context,
     request: &Request,
     mut import: ImageStreamImport,
     effects: Effects,
 ) -> Result<ImageStreamImport, Box<Status>> {
     import.status = ImageStreamImportStatus::default();
-    refuse(&import, &validation::image_stream_import(&import))?;
-    if !may_import_from_anywhere(context, &request.user) {
-        refuse(
-            &import,
-            &validation::allowed(&import, &context.allowed_registries),
-        )?;
-    }
+    check(context, request, &import)?;
     let key = stream_of(&import);
     let stream = target(context, &key, import.metadata.resource_version.as_deref()).await?;
     // If the client goes away this future is dropped, and with it everything that is being fetched.
     import.status = Box::pin(fetch(context, request, &import, &key, stream.as_ref())).await?;
     if import.spec.import {
-        let recording = Recording {
-            context,
-            request,
-            key: &key,
-            effects,
-        };
-        let recorded = record(&recording, &import).await?;
-        apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
-        import.status.import = Some(recorded.stream);
+        record_results(context, request, &mut import, effects).await?;
     }
     apply::clear_manifests(&import.spec, &mut import.status);
     Ok(import)
 }
 
-/// Records results that are known without asking anybody, the status of `import`, as [`carry_out`] would.
+/// Reads what an import, defaulted, for this stream asks for, as the user of `request`: that becomes its status, and
+/// nothing is recorded.
+///
+/// # Errors
+/// 422 if the import is invalid or nothing may be imported from there; those of the store.
+pub(crate) async fn find(
+    context: &Context,
+    request: &Request,
+    import: &mut ImageStreamImport,
+    stream: &ImageStream,
+) -> Result<(), Box<Status>> {
+    import.status = ImageStreamImportStatus::default();
+    check(context, request, import)?;
+    let key = stream_of(import);
+    import.status = Box::pin(fetch(context, request, import, &key, Some(stream))).await?;
+    Ok(())
+}
+
+/// Records results that are known, the status of `import`, as every import does, and shows in it what was recorded.
 ///
 /// # Errors
 /// 422 if the stream would be invalid; 409 if it is not in the state that the import supposes; those of the store.
 pub(crate) async fn record_results(
     context: &Context,
     request: &Request,
-    import: &ImageStreamImport,
+    import: &mut ImageStreamImport,
     effects: Effects,
 ) -> Result<(), Box<Status>> {
     let key = stream_of(import);
@@ -150,7 +154,19 @@ pub(crate) async fn record_results(
         key: &key,
         effects,
     };
-    record(&recording, import).await.map(drop)
+    let recorded = record(&recording, import).await?;
+    apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
+    import.status.import = Some(recorded.stream);
+    Ok(())
+}
+
+/// Whether an import is valid, and may be made.
+fn check(context: &Context, request: &Request, import: &ImageStreamImport) -> Result<(), Box<Status>> {
+    refuse(import, &validation::image_stream_import(import))?;
+    if may_import_from_anywhere(context, &request.user) {
+        return Ok(());
+    }
+    refuse(import, &validation::allowed(import, &context.allowed_registries))
 }
 
 fn stream_of(import: &ImageStreamImport) -> StreamKey {

@@ -34,6 +34,7 @@ use self::backoff::Delays;
 use self::parked::Obstacle;
 use self::places::{PLACES, Places};
 use self::queue::{News, Pace, Queue};
+pub(super) use self::request::INSECURE;
 use self::request::request;
 use self::wanted::Source;
 pub(super) use self::wanted::is_pending;
@@ -291,7 +292,7 @@ impl ImportController {
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
         let work = async move {
-            let outcome = shared.importer.import(import, Origin::Wanted).await;
+            let outcome = shared.importer.import(&stream, import, Origin::Wanted).await;
             // What was written must be in memory before it is decided what is left to do.
             shared.context.streams.ready().await?;
             outcome

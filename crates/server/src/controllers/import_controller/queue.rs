@@ -65,6 +65,8 @@ struct Followed {
     written: Instant,
     /// The version of it that was last seen.
     revision: u64,
+    /// What it asked for then.
+    asked: Option<Aim>,
     /// Since when something is pending in it that could not be imported for want of quiet.
     pending_since: Option<Instant>,
     /// Imports in a row that failed as a whole.
@@ -90,6 +92,7 @@ impl Followed {
             attempts: BTreeMap::new(),
             written: now,
             revision: 0,
+            asked: None,
             pending_since: None,
             call_failures: 0,
             not_before: now,
@@ -142,6 +145,8 @@ impl Queue {
     /// Learns how a stream is now.
     pub(super) fn see(&mut self, key: &StreamKey, stream: &ImageStream, news: News, now: Instant) {
         let revision = revision(stream);
+        let wants = self.wants(stream);
+        let asked = Some(wants.asked_by(stream));
         if let Some(followed) = self.streams.get_mut(key) {
             if news == News::Written {
                 if revision <= followed.revision {
@@ -153,15 +158,18 @@ impl Queue {
                     followed.pending_since = None;
                 }
                 followed.written = now;
-                followed.call_failures = 0;
-                followed.not_before = now;
+                if followed.asked != asked {
+                    // What was wrong with it as a whole may be right now.
+                    followed.call_failures = 0;
+                    followed.not_before = now;
+                }
+                followed.asked = asked;
             }
             if followed.is_running() {
                 // What is to be done is seen when the import has ended.
                 return;
             }
         }
-        let wants = self.wants(stream);
         if wants.sources.is_empty() {
             self.forget(key);
             return;
@@ -172,6 +180,7 @@ impl Queue {
             .entry(key.clone())
             .or_insert_with(|| Followed::new(now));
         followed.revision = followed.revision.max(revision);
+        followed.asked = asked;
         // Whoever wants something else now begins anew.
         followed.attempts.retain(|source, attempt| {
             let wanted = wants.sources.get(source);
@@ -318,7 +327,9 @@ impl Queue {
         let import = match outcome {
             None => return,
             Some(Err(_)) => {
-                followed.call_failures += 1;
+                followed.call_failures = followed.call_failures.saturating_add(1);
+                // Whoever writes it all the time has it imported no sooner than before.
+                followed.pending_since = None;
                 let factor = 2u32.saturating_pow(followed.call_failures - 1);
                 let wait = FIRST_CALL_DELAY.saturating_mul(factor);
                 followed.not_before = now + wait.min(LONGEST_CALL_DELAY).mul_f64(0.9 + 0.2 * fraction);

@@ -10,7 +10,7 @@ use imagestream_api::types::{
 use super::wanted::{Source, is_importable};
 
 /// The annotation by which a stream's repository may be spoken to without certificates that can be verified.
-const INSECURE: &str = "openshift.io/image.insecureRepository";
+pub(in crate::controllers) const INSECURE: &str = "openshift.io/image.insecureRepository";
 
 /// An import of these sources of a stream; with `is_full` of all its tags besides. Nothing if there is nothing to ask for.
 pub(super) fn request(

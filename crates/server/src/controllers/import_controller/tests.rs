@@ -208,6 +208,61 @@ async fn pending_tags_are_imported_as_a_client_would_and_all_else_is_left_alone(
 }
 
 #[tokio::test]
+async fn a_stream_that_others_keep_writing_is_imported_and_the_registry_asked_once() {
+    let registry = TestRegistry::start(content());
+    // Long enough for many writes.
+    let slow = FaultKind::Delay(Duration::from_millis(300));
+    registry.add_fault(Fault::on("*/manifests/*", slow));
+    let place = Place::new(Duration::ZERO).await;
+    let spec = tags(&[("t", &format!("{}/team/app:1.0.0", registry.host()))]);
+    place.create("s", spec).await;
+    let _controller = place.control(at_once());
+    let mut writes = 0;
+    let begun = Instant::now();
+    while item(&place.stream("s").await, "t").is_null() {
+        assert!(begun.elapsed() < PATIENCE, "it is never imported");
+        let labels = json!({"metadata": {"labels": {"a": writes.to_string()}}});
+        place.patch("s", labels).await;
+        writes += 1;
+    }
+    assert!(writes > 1, "nobody wrote it meanwhile");
+    assert_eq!(tries(&registry, "/team/app/manifests/1.0.0"), 1);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_changed_while_it_is_imported_gets_what_it_wants_now() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let host = registry.host();
+    let from = |version: &str| tags(&[("t", &format!("{host}/team/app:{version}"))]);
+    place.create("s", from("1.0.0")).await;
+    let streams = &place.server.context.streams;
+    let stored = streams.get("n", "s").await.unwrap().unwrap();
+    let stream: ImageStream = typed(stored.object).unwrap();
+    let sources = BTreeSet::from([Source::Tag("t".into())]);
+    let import = request(&stream, &sources, false).unwrap();
+    place.patch("s", json!({"spec": from("1.0.1")})).await;
+    // One that was begun before.
+    let imported = place
+        .shared
+        .importer
+        .import(&stream, import, Origin::Wanted)
+        .await
+        .unwrap();
+    assert!(
+        imported.spec.images.is_empty() && imported.status.import.is_none(),
+        "{imported:?}"
+    );
+    assert_eq!(item(&place.stream("s").await, "t"), &Value::Null);
+    let _controller = place.control(never_again());
+    let stream = place.until("s", |stream| !item(stream, "t").is_null()).await;
+    assert_eq!(
+        item(&stream, "t")["image"],
+        registry.content().digest("team/app", "1.0.1")
+    );
+}
+
+#[tokio::test]
 async fn a_source_that_always_fails_is_not_asked_in_a_loop_and_the_same_failure_writes_nothing() {
     let registry = TestRegistry::start(content());
     let place = Place::new(Duration::ZERO).await;

@@ -11,7 +11,7 @@ use super::backoff::Kind;
 use crate::image::repository_note::RepositoryNote;
 
 /// A source that a stream names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Source {
     /// `spec.dockerImageRepository`.
     Repository,
@@ -20,7 +20,7 @@ pub(super) enum Source {
 }
 
 /// Exactly what is wanted of a source: of two that are equal, one is a repetition of the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Aim(u64);
 
 /// How far it is.
@@ -82,6 +82,13 @@ impl Wants {
             wants.sources.insert(Source::Tag(name.clone()), wanted);
         }
         wants
+    }
+
+    /// All that a stream with these wants asks for: what it wants, and what else is in its spec, which its generation
+    /// counts the changes of.
+    pub(super) fn asked_by(&self, stream: &ImageStream) -> Aim {
+        let aims = self.sources.iter().map(|(source, wanted)| (source, wanted.aim));
+        aim(&(stream.metadata.generation, aims.collect::<Vec<_>>()))
     }
 }
 

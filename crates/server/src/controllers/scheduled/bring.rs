@@ -41,13 +41,14 @@ impl Brought {
         is_complete: true,
     };
 
-    fn of(import: &ImageStreamImport) -> Self {
+    /// Of an import of so many tags. Those that its stream does not want any more as it did are not where they should be.
+    fn of(import: &ImageStreamImport, asked: usize) -> Self {
         let images = &import.status.images;
         let succeeded = images.iter().filter(|image| status::is_success(&image.status));
         let tags = succeeded.count();
         Self {
             tags,
-            is_complete: tags == images.len(),
+            is_complete: tags == asked,
         }
     }
 
@@ -105,10 +106,10 @@ async fn bring_one(
         attempts += 1;
         let brought = match how {
             How::Import => {
-                let imported = shared
-                    .importer
-                    .import(import_of(&stream, &tags), Origin::Scheduled);
-                imported.await.map(|import| Brought::of(&import))
+                let import = import_of(&stream, &tags);
+                let asked = import.spec.images.len();
+                let imported = shared.importer.import(&stream, import, Origin::Scheduled).await;
+                imported.map(|import| Brought::of(&import, asked))
             }
             How::Confirm => confirm(shared, &stream, &tags).await,
             How::Fail(why) => {
@@ -123,7 +124,8 @@ async fn bring_one(
             }
         };
         match brought {
-            Err(status) if status.code == Some(409) && attempts < ATTEMPTS => {
+            // An import has tried often enough, and would ask the registry again.
+            Err(status) if status.code == Some(409) && attempts < ATTEMPTS && !matches!(how, How::Import) => {
                 shared.context.streams.ready().await?;
             }
             // It is gone.

@@ -18,7 +18,8 @@ fn stream(version: u64, tags: &[&str]) -> ImageStream {
     let tag = |from: &&str| json!({"name": from, "generation": version, "from": {"kind": "DockerImage", "name": format!("r.test/{from}")}});
     let tags: Vec<Value> = tags.iter().map(tag).collect();
     serde_json::from_value(json!({
-        "metadata": {"name": "s", "namespace": "n", "resourceVersion": version.to_string()}, "spec": {"tags": tags}
+        "metadata": {"name": "s", "namespace": "n", "resourceVersion": version.to_string(), "generation": version},
+        "spec": {"tags": tags},
     }))
     .unwrap()
 }
@@ -250,7 +251,8 @@ async fn a_rate_limited_source_waits_for_as_long_as_the_registry_asks() {
 }
 
 #[tokio::test]
-async fn imports_that_fail_as_a_whole_are_repeated_ever_more_rarely_until_somebody_writes_the_stream() {
+async fn imports_that_fail_as_a_whole_are_repeated_ever_more_rarely_until_the_stream_asks_for_something_else()
+{
     let begun = Instant::now();
     let stream = stream(1, &["a"]);
     let mut queue = queue_with(&stream, News::Written, begun);
@@ -262,9 +264,36 @@ async fn imports_that_fail_as_a_whole_are_repeated_ever_more_rarely_until_somebo
         queue.see(&key(), &stream, News::Again, now);
     }
     assert!((14..=19).contains(&tries), "{tries}");
-    let written = super::tests::stream(2, &["a"]);
-    queue.see(&key(), &written, News::Written, begun + HOUR);
+    let due = queue.next_due().unwrap();
+    assert!(due > begun + HOUR);
+    // A label is not what was wrong with it.
+    let mut labelled = stream.clone();
+    labelled.metadata.resource_version = Some("2".into());
+    queue.see(&key(), &labelled, News::Written, begun + HOUR);
+    assert_eq!(queue.next_due(), Some(due));
+    let changed = super::tests::stream(3, &["a"]);
+    queue.see(&key(), &changed, News::Written, begun + HOUR);
     assert_eq!(queue.next_due(), Some(begun + HOUR + 5 * SECOND));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_written_all_the_time_is_not_tried_again_sooner_when_its_imports_fail_as_a_whole() {
+    let begun = Instant::now();
+    let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);
+    let refusal = || Err(Box::new(status::failure(422, "Invalid", "beyond a limit")));
+    let mut tries = 0;
+    for second in 1..3600 {
+        let now = begun + second * SECOND;
+        // Its spec changes each time.
+        let stream = stream(u64::from(second) + 1, &["a"]);
+        queue.see(&key(), &stream, News::Written, now);
+        if queue.start(now, anywhere).is_some() {
+            tries += 1;
+            queue.ended(&key(), Some(&refusal()), |_| None, now);
+            queue.see(&key(), &stream, News::Again, now);
+        }
+    }
+    assert!((50..=60).contains(&tries), "{tries}");
 }
 
 #[tokio::test]
