@@ -146,12 +146,33 @@ impl Place {
         path
     }
 
-    /// Starts a server and returns when it is ready.
+    /// Starts a server and returns when it is ready. One that starts where another was before waits until nobody else
+    /// has that port: whoever connects to something is given any port that is free at that moment.
     ///
     /// # Panics
     /// If it ends, or isn't ready in time; its log is in the message.
     #[must_use]
     pub fn start(mut self) -> Server {
+        let begun = Instant::now();
+        loop {
+            let logged = self.log().len();
+            match self.try_start() {
+                Ok(server) => return server,
+                Err(place) => self = place,
+            }
+            let log = self.log();
+            let is_taken = log[logged..].contains("Address already in use");
+            assert!(
+                is_taken && self.port != 0 && begun.elapsed() < PATIENCE,
+                "the server did not become ready: {log}"
+            );
+            #[allow(clippy::disallowed_methods, reason = "waits for another process")]
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// A server that is ready, or the place again if it did not become so.
+    fn try_start(mut self) -> Result<Server, Self> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -181,15 +202,15 @@ impl Place {
         let Some(address) = address else {
             let _ = process.kill();
             let _ = process.wait();
-            panic!("the server did not become ready: {}", self.log());
+            return Err(self);
         };
         self.port = address.port();
-        Server {
+        Ok(Server {
             process: Some(process),
             address,
             ready_after,
             place: Some(self),
-        }
+        })
     }
 
     /// What the servers of this place logged.

@@ -406,7 +406,7 @@ fn what_is_deleted_is_gone_and_a_namespace_takes_all_with_it() {
     }
     let names = kubectl.ok(&["get", "is", "-n", "team", "--chunk-size=2", "-o", "name"]);
     assert_eq!(names.lines().count(), 5, "{names}");
-    let deleted = kubectl.ok(&["delete", "is", "a", "b", "-n", "team", "--wait", "--timeout=20s"]);
+    let deleted = kubectl.ok(&["delete", "is", "a", "b", "-n", "team", "--wait", "--timeout=60s"]);
     assert_eq!(deleted.lines().count(), 2, "{deleted}");
     let gone = kubectl.fails(&["get", "is", "a", "-n", "team"]);
     assert!(
@@ -434,7 +434,7 @@ fn what_is_deleted_is_gone_and_a_namespace_takes_all_with_it() {
         "team",
         "--from-literal=a=b",
     ]);
-    let _ = kubectl.ok(&["delete", "namespace", "team", "--timeout=20s"]);
+    let _ = kubectl.ok(&["delete", "namespace", "team", "--timeout=60s"]);
     assert!(kubectl.fails(&["get", "namespace", "team"]).contains("not found"));
     assert_eq!(kubectl.ok(&["get", "is,secrets", "-A", "-o", "name"]), "");
     // Nothing comes back with a namespace of the same name.

@@ -36,7 +36,7 @@ fn serve(directory: &Path) -> Command {
 /// A server that is expected to end by itself; if it doesn't, `timeout` ends it.
 fn serve_in_vain(directory: &Path) -> Command {
     let mut timeout = Command::new("timeout");
-    timeout.arg("20").arg(program::path());
+    timeout.arg("60").arg(program::path());
     command(timeout, directory)
 }
 

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use imagestream_testkit::content::{Content, version_tag};
@@ -24,6 +24,9 @@ use tokio::time::sleep;
 const STREAMS: usize = 6;
 /// How often the server is killed.
 const ROUNDS: u64 = 8;
+
+/// Longest wait for the first import of a round.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Imports one more image into tag `latest` of a stream, and one into a tag of its own.
 fn import(host: &str, stream: usize, at: usize) -> Value {
@@ -57,6 +60,14 @@ fn digests(items: &Value) -> Vec<String> {
         .collect()
 }
 
+/// All imports that were acknowledged.
+fn sum(acknowledged: &[Arc<AtomicUsize>]) -> usize {
+    acknowledged
+        .iter()
+        .map(|count| count.load(Ordering::SeqCst))
+        .sum()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_comes_back_with_whole_streams_and_all_that_it_acknowledged() {
     let content = Content::new().tags("team/app", 500);
@@ -67,6 +78,7 @@ async fn a_killed_server_comes_back_with_whole_streams_and_all_that_it_acknowled
     let acknowledged: Vec<_> = (0..STREAMS).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let mut interrupted = 0;
     for round in 0..ROUNDS {
+        let before = sum(&acknowledged);
         let importing: Vec<_> = acknowledged
             .iter()
             .enumerate()
@@ -95,7 +107,11 @@ async fn a_killed_server_comes_back_with_whole_streams_and_all_that_it_acknowled
                 })
             })
             .collect();
-        // Another moment each time.
+        // Not before anything has come through, and then at another moment each time.
+        let begun = Instant::now();
+        while sum(&acknowledged) == before && begun.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(5)).await;
+        }
         sleep(Duration::from_millis(150 + 37 * round)).await;
         let place = server.kill();
         for task in importing {
@@ -150,10 +166,7 @@ async fn a_killed_server_comes_back_with_whole_streams_and_all_that_it_acknowled
             assert!(image["dockerImageMetadata"]["Id"].is_string(), "{image}");
         }
     }
-    let imported: usize = acknowledged
-        .iter()
-        .map(|count| count.load(Ordering::SeqCst))
-        .sum();
+    let imported = sum(&acknowledged);
     println!("{imported} imports, {interrupted} of them done but not acknowledged");
     assert!(imported > STREAMS, "{imported} imports");
     // After all that it still ends gently.

@@ -11,12 +11,12 @@ mod reading;
 
 use std::time::Duration;
 
-use imagestream_registry::{Client, ManifestAt};
+use imagestream_registry::{Client, ClientOptions, ManifestAt};
 use imagestream_testkit::content::Content;
 use imagestream_testkit::fault::{Fault, FaultKind};
 use imagestream_testkit::image::Image;
 use imagestream_testkit::registry::TestRegistry;
-use reading::{client, insecure, secure, within};
+use reading::{client, insecure, options, secure, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,10 +88,14 @@ async fn a_host_that_is_deaf_to_tls_is_asked_over_plain_http_if_that_is_allowed(
     let registry = good_and_bad();
     let host = relay_that_is_deaf_to_tls(&registry).await;
     let at = ManifestAt::Tag("v1".into());
-    let client = client();
-    // Well before a connection attempt is given up.
+    // Not because a connection attempt is given up: that takes longer than there is time.
+    let client = Client::new(ClientOptions {
+        connect_timeout: Duration::from_secs(600),
+        ..options()
+    })
+    .unwrap();
     let repository = client
-        .repository(&host, "team/good", within(Duration::from_secs(5)))
+        .repository(&host, "team/good", within(Duration::from_secs(60)))
         .unwrap();
     assert!(repository.manifest(&at).await.is_ok());
 

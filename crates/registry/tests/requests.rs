@@ -276,7 +276,8 @@ async fn a_registry_that_is_down_is_refused_now_and_used_when_it_is_back() {
         text,
         format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused")
     );
-    let _registry = TestRegistry::builder(one_image()).port(port).start();
+    let again = TestRegistry::builder(one_image()).port(port);
+    let _registry = again.start_when_free().await;
     assert_eq!(repository.tags().await.unwrap(), ["v1"]);
 }
 

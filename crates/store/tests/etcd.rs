@@ -10,13 +10,16 @@ mod suite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imagestream_store::etcd::{EtcdOptions, EtcdStore};
 use imagestream_store::{Precondition, Store, StoreError, Write};
 use imagestream_testkit::etcd as etcd_server;
 use suite::{Fixture, next_commit, put};
 use tokio::time::timeout;
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn etcd() -> Option<Fixture> {
     let (members, store) = single().await?;
@@ -39,6 +42,14 @@ async fn single() -> Option<(Vec<etcd_server::Member>, EtcdStore)> {
     let members = vec![etcd_server::single().await];
     let store = EtcdStore::connect(options(&members)).await.expect("connect");
     Some((members, store))
+}
+
+/// Waits until a server that has just been started answers, however short the deadline of one request is.
+async fn until_healthy(store: &EtcdStore) {
+    let begun = Instant::now();
+    while let Err(error) = store.health().await {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
 }
 
 #[tokio::test]
@@ -114,7 +125,7 @@ async fn requests_to_a_stopped_server_fail_within_their_deadline() {
     let mut options = options(&members);
     options.request_deadline = Duration::from_millis(500);
     let store = EtcdStore::connect(options).await.expect("connect");
-    store.health().await.expect("healthy");
+    until_healthy(&store).await;
     members[0].kill();
     let read = timeout(Duration::from_secs(30), store.get("/k", None))
         .await
@@ -193,13 +204,10 @@ async fn tls_needs_the_right_authority_and_a_client_certificate() {
     let mut with_tls = EtcdOptions::new([]);
     with_tls.ca_pem = Some(tls.ca.clone().into_bytes());
     with_tls.client_identity_pem = Some((tls.certificate.clone().into_bytes(), tls.key.clone().into_bytes()));
-    let member = etcd_server::single_with_tls(tls);
+    let member = etcd_server::single_with_tls(&tls).await;
     with_tls.endpoints = vec![member.url()];
     let store = EtcdStore::connect(with_tls.clone()).await.expect("connect");
-    store
-        .health()
-        .await
-        .expect("reads are repeated until the server is up");
+    until_healthy(&store).await;
     store.commit(&[], &[put("/k", "v")]).await.expect("commit");
 
     with_tls.request_deadline = Duration::from_secs(1);

@@ -6,6 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+/// How long a member may take until it serves.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a member that starts.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often ports are chosen for a new cluster.
+const CHOICES: usize = 5;
+
 /// Whether etcd can be run. If not, says that the test is skipped.
 ///
 /// # Panics
@@ -39,7 +46,7 @@ pub struct Member {
 }
 
 /// What a member and its clients need to speak TLS, each side with a certificate of one authority.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tls {
     /// PEM of the authority.
     pub ca: String,
@@ -125,33 +132,60 @@ impl Member {
         }
     }
 
-    /// Waits until this member answers a linearizable read, as its [health check][1] makes one. Not for one that speaks
-    /// TLS.
+    /// Waits until this member answers a linearizable read, as its [health check][1] makes one; one that speaks TLS only
+    /// until it accepts connections. A member whose process ends is started again.
     ///
     /// [1]: https://etcd.io/docs/v3.4/op-guide/monitoring/#health-check
     ///
     /// # Panics
     /// If it does not in time.
-    pub async fn wait_until_serving(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let health = tokio::time::timeout(Duration::from_secs(5), self.health()).await;
-            if let Ok(Ok(health)) = health
-                && health.contains("\"health\":\"true\"")
-            {
-                return;
-            }
-            assert!(Instant::now() < deadline, "etcd at {} does not serve", self.url());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    pub async fn wait_until_serving(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.comes_to_serve(deadline).await {
+            // Somebody else holds a port of a member that starts again: he may be gone soon.
+            assert!(Instant::now() < deadline, "etcd at {} ends", self.url());
+            tokio::time::sleep(PAUSE).await;
+            self.spawn();
         }
     }
 
-    async fn health(&self) -> std::io::Result<String> {
+    /// Waits until this member serves; false if its process ends instead.
+    async fn comes_to_serve(&mut self, deadline: Instant) -> bool {
+        loop {
+            let answers = tokio::time::timeout(Duration::from_secs(5), self.answers()).await;
+            // Whoever answers at the port of a process that is gone is somebody else.
+            if self.has_ended() {
+                return false;
+            }
+            if let Ok(Ok(true)) = answers {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "etcd at {} does not serve", self.url());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether its process is gone without having been killed.
+    fn has_ended(&mut self) -> bool {
+        let ended = self
+            .process
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("own child").is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
+    async fn answers(&self) -> std::io::Result<bool> {
         let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.client_port)).await?;
+        if self.tls.is_some() {
+            return Ok(true);
+        }
         stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok(answer)
+        Ok(answer.contains("\"health\":\"true\""))
     }
 }
 
@@ -165,32 +199,48 @@ impl Drop for Member {
 }
 
 /// A serving single-member etcd.
+///
+/// # Panics
+/// If none comes to serve.
 pub async fn single() -> Member {
-    let mut members = prepare(1);
-    let mut member = members.remove(0);
-    member.spawn();
-    member.wait_until_serving().await;
-    member
+    serving(1, None).await.remove(0)
 }
 
-/// A single-member etcd that asks its clients for a certificate; not yet known to serve.
-#[must_use]
-pub fn single_with_tls(tls: Tls) -> Member {
-    let mut members = prepare(1);
-    let mut member = members.remove(0);
-    member.tls = Some(tls);
-    member.spawn();
-    member
+/// A single-member etcd that asks its clients for a certificate; it accepts connections, but may not serve yet.
+///
+/// # Panics
+/// If none comes to do so.
+pub async fn single_with_tls(tls: &Tls) -> Member {
+    serving(1, Some(tls)).await.remove(0)
 }
 
 /// A serving three-member cluster.
+///
+/// # Panics
+/// If none comes to serve.
 pub async fn cluster_of_three() -> Vec<Member> {
-    let mut members = prepare(3);
-    members.iter_mut().for_each(Member::spawn);
-    for member in &members {
-        member.wait_until_serving().await;
+    serving(3, None).await
+}
+
+/// A cluster that serves. Between the choice of a port and its use somebody else may take it; then there is another
+/// cluster with other ports.
+async fn serving(count: usize, tls: Option<&Tls>) -> Vec<Member> {
+    for _ in 0..CHOICES {
+        let mut members = prepare(count);
+        for member in &mut members {
+            member.tls = tls.cloned();
+            member.spawn();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut serves = true;
+        for member in &mut members {
+            serves = serves && member.comes_to_serve(deadline).await;
+        }
+        if serves {
+            return members;
+        }
     }
-    members
+    panic!("etcd ended {CHOICES} times");
 }
 
 fn prepare(count: usize) -> Vec<Member> {

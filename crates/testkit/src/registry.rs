@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -129,6 +129,20 @@ impl Builder {
     pub fn without_record(mut self) -> Self {
         self.record = false;
         self
+    }
+
+    /// Starts a registry where one was before, as soon as nobody else has the port: whoever connects to something is
+    /// given any port that is free at that moment.
+    ///
+    /// # Panics
+    /// If somebody keeps it for a minute.
+    pub async fn start_when_free(self) -> TestRegistry {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
+            assert!(Instant::now() < deadline, "port {}: {error}", self.port);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.start()
     }
 
     /// Starts the registry.

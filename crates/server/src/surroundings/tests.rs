@@ -18,7 +18,7 @@ mod projects;
 mod roles;
 
 /// How long something may take that a task does.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use imagestream_api::allowed_registries::{AllowedRegistries, RegistryLocation};
-use imagestream_store::Limits;
+use imagestream_store::{Limits, Write};
 use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
 use imagestream_testkit::fault::{Fault, FaultKind};
@@ -7,7 +9,7 @@ use imagestream_testkit::image::Image;
 use imagestream_testkit::registry::TestRegistry;
 use serde_json::{Value, json};
 
-use super::super::testing::{Options, TestServer, import};
+use super::super::testing::{Options, Rival, TestServer, import};
 
 const IMPORTS: &str = "imagestreamimports";
 
@@ -35,6 +37,22 @@ fn requests_for_manifests(registry: &TestRegistry) -> usize {
         .iter()
         .filter(|line| line.contains("/manifests/"))
         .count()
+}
+
+/// A server whose streams somebody else may write.
+async fn contended() -> (TestServer, Arc<Rival>) {
+    let rival = Arc::new(Rival::default());
+    let options = Options {
+        rival: Some(Arc::clone(&rival)),
+        ..Options::default()
+    };
+    (TestServer::start_with(options).await, rival)
+}
+
+/// Writes the stream `s` as it is now.
+async fn rewriting(server: &TestServer) -> Write {
+    let stream = server.context.streams.get("n", "s").await.unwrap().unwrap();
+    server.context.streams.put(&stream.object).unwrap()
 }
 
 #[tokio::test]
@@ -114,20 +132,15 @@ async fn neither_a_preview_nor_a_dry_run_writes_anything() {
 
 #[tokio::test]
 async fn results_are_applied_to_a_stream_that_changed_meanwhile_without_fetching_again() {
-    let (server, registry) = (TestServer::start().await, registry());
-    registry.add_fault(Fault::on(
-        "*/manifests/*",
-        FaultKind::Delay(std::time::Duration::from_millis(300)),
-    ));
-    let tags = two_tags(&registry);
-    let importing = server.post("admin", IMPORTS, &tags, 201);
-    let writing = async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let other = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "s",
-            "labels": {"kept": "yes"}}});
-        server.post("admin", "imagestreams", &other, 201).await
-    };
-    let (answer, created) = tokio::join!(importing, writing);
+    let ((server, rival), registry) = (contended().await, registry());
+    let other = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1", "metadata": {"name": "s",
+        "labels": {"kept": "yes"}}});
+    let created = server.post("admin", "imagestreams", &other, 201).await;
+    let creation = rewriting(&server).await;
+    let target = "/apis/image.openshift.io/v1/namespaces/n/imagestreams/s";
+    assert_eq!(server.send("admin", "DELETE", target, None).await.0, 200);
+    rival.intrude(vec![creation]);
+    let answer = server.post("admin", IMPORTS, &two_tags(&registry), 201).await;
     assert_eq!(
         answer["status"]["import"]["metadata"]["uid"],
         created["metadata"]["uid"]
@@ -157,7 +170,7 @@ async fn imports_of_the_same_images_into_one_stream_at_once_all_succeed() {
 
 #[tokio::test]
 async fn a_client_that_names_a_version_of_the_stream_gets_that_one_or_a_refusal() {
-    let (server, registry) = (TestServer::start().await, registry());
+    let ((server, rival), registry) = (contended().await, registry());
     let mut import = two_tags(&registry);
     import["metadata"]["resourceVersion"] = json!("1");
     let missing = server.post("admin", IMPORTS, &import, 404).await;
@@ -177,43 +190,32 @@ async fn a_client_that_names_a_version_of_the_stream_gets_that_one_or_a_refusal(
         )
     );
 
-    registry.add_fault(Fault::on(
-        "*/manifests/*",
-        FaultKind::Delay(std::time::Duration::from_millis(300)),
-    ));
     import["metadata"]["resourceVersion"] = json!(version);
     import["spec"]["images"][0]["to"]["name"] = json!("another");
-    let importing = server.post("admin", IMPORTS, &import, 409);
-    let writing = async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let patch = json!({"metadata": {"labels": {"changed": "meanwhile"}}});
-        let target = "/apis/image.openshift.io/v1/namespaces/n/imagestreams/s";
-        server.send("admin", "PATCH", target, Some(&patch)).await
-    };
-    let (conflict, (code, _)) = tokio::join!(importing, writing);
-    assert_eq!(code, 200);
+    rival.intrude(vec![rewriting(&server).await]);
+    let conflict = server.post("admin", IMPORTS, &import, 409).await;
     assert_eq!(conflict["details"]["kind"], "imagestreamimports");
 }
 
 #[tokio::test]
 async fn a_request_that_is_dropped_stops_fetching_and_leaves_nothing() {
     let (server, registry) = (TestServer::start().await, registry());
-    registry.add_fault(Fault::on(
-        "*/manifests/*",
-        FaultKind::Delay(std::time::Duration::from_secs(20)),
-    ));
+    // What is never answered ends with the request, or with the time that an import has: half a minute.
+    registry.add_fault(Fault::on("*/manifests/*", FaultKind::Hang));
     let revision = server.context.store.current_revision().await.unwrap();
     let tags = two_tags(&registry);
-    let importing = server.post("admin", IMPORTS, &tags, 201);
-    let dropped = tokio::time::timeout(std::time::Duration::from_millis(300), importing).await;
-    assert!(dropped.is_err());
-    tokio::time::timeout(std::time::Duration::from_secs(5), async {
-        while registry.in_flight() > 0 {
+    let until = async |is_so: fn(&TestRegistry) -> bool| {
+        while !is_so(&registry) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-    })
-    .await
-    .unwrap();
+    };
+    let begun = std::time::Instant::now();
+    tokio::select! {
+        _ = server.post("admin", IMPORTS, &tags, 201) => panic!("nothing was answered"),
+        () = until(|registry| requests_for_manifests(registry) > 0) => {}
+    }
+    until(|registry| registry.in_flight() == 0).await;
+    assert!(begun.elapsed() < server.context.import_timeout, "it goes on");
     assert_eq!(server.context.store.current_revision().await.unwrap(), revision);
 }
 
