@@ -9,7 +9,7 @@ use http::request::Parts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Creation};
 use crate::api::Api;
 use crate::decode::{self, DecodeError, LEGACY_SCHEME, Target};
 use crate::endpoint::{Change, Endpoint, Outcome, Request};
@@ -186,7 +186,8 @@ impl Dispatcher {
         self.admission
             .admit(request, endpoint.resource(), Verb::Create, Some(&object))
             .await?;
-        endpoint.create(request, object, options).await
+        let creation = Creation::new(&*self.admission, request, endpoint.resource());
+        endpoint.create(request, object, options, creation).await
     }
 
     async fn update(

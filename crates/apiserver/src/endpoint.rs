@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::admission::Creation;
 use crate::authn::UserInfo;
 use crate::errors;
 use crate::kind::{Column, Resource, Verb};
@@ -86,12 +87,9 @@ pub trait Change: Send + Sync {
     /// What is wrong with the client's object or patch.
     fn wanted(&self, current: Option<&Value>) -> Result<Value, Box<Status>>;
 
-    /// Whether an object that does not exist may be made by it: asked once, with the object, before it is. The request
-    /// was only found to be allowed to change one.
-    ///
-    /// # Errors
-    /// Why it is not created.
-    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()>;
+    /// What an object that does not exist is made by. [`Creation::admit`] is asked once, with the object, before it is
+    /// made: the request was only found to be allowed to change one.
+    fn creation(&self) -> Creation<'_>;
 
     /// Whether a conflict means that the client must look again, because it named the state that it changes.
     ///
@@ -157,7 +155,15 @@ pub trait Endpoint: Send + Sync + 'static {
     }
 
     /// POST. Of a subresource, `request.info.name` names the object.
-    fn create<'a>(&'a self, request: &'a Request, _object: Value, _options: WriteOptions) -> Reply<'a> {
+    ///
+    /// What stores an object asks [`Creation::admit_valid`] between validating it and storing it.
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        _object: Value,
+        _options: WriteOptions,
+        _creation: Creation<'a>,
+    ) -> Reply<'a> {
         not_allowed(request)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::admission::Creation;
 use crate::endpoint::{Change, Endpoint, Outcome, Reply, Request};
 use crate::kind::{Column, Resource, Verb};
 use crate::options::{DeleteOptions, ListOptions, WriteOptions};
@@ -98,8 +99,14 @@ impl Endpoint for Stored {
         })
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
-        Box::pin(self.create_object(request, object, options))
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        creation: Creation<'a>,
+    ) -> Reply<'a> {
+        Box::pin(self.create_object(request, object, options, creation))
     }
 
     fn update<'a>(

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
-use super::change::{admit_new, tracked};
-use crate::admission::Admission;
+use super::change::tracked;
+use crate::admission::{Admission, Creation};
 use crate::decode;
-use crate::endpoint::{Change, Endpoint, Pending, Request};
+use crate::endpoint::{Change, Endpoint, Request};
 use crate::errors;
 use crate::managed_fields;
 use crate::metadata;
@@ -90,8 +90,8 @@ impl Change for Applied {
         Ok(object)
     }
 
-    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
-        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
+    fn creation(&self) -> Creation<'_> {
+        Creation::new(&*self.admission, &self.request, self.endpoint.resource())
     }
 
     fn is_repeatable(&self) -> bool {

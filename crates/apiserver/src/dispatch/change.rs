@@ -7,11 +7,10 @@ use imagestream_api::field::{FieldError, Path};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Creation};
 use crate::decode::{self, LEGACY_SCHEME, Target};
-use crate::endpoint::{Change, Endpoint, Pending, Request};
+use crate::endpoint::{Change, Endpoint, Request};
 use crate::errors::{self, GroupResource};
-use crate::kind::Verb;
 use crate::managed_fields::{self, Tracking};
 use crate::metadata;
 use crate::negotiation::PatchType;
@@ -53,16 +52,6 @@ pub(super) fn tracked<T>(
     })
 }
 
-/// Whether a change may make a new object.
-pub(super) fn admit_new<'a>(
-    admission: &'a dyn Admission,
-    endpoint: &'a dyn Endpoint,
-    request: &'a Request,
-    object: &'a Value,
-) -> Pending<'a, ()> {
-    admission.admit(request, endpoint.resource(), Verb::Create, Some(object))
-}
-
 /// A whole object in place of another.
 pub(super) struct Put {
     pub(super) endpoint: Arc<dyn Endpoint>,
@@ -86,8 +75,8 @@ impl Change for Put {
         Ok(object)
     }
 
-    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
-        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
+    fn creation(&self) -> Creation<'_> {
+        Creation::new(&*self.admission, &self.request, self.endpoint.resource())
     }
 
     fn is_repeatable(&self) -> bool {
@@ -202,8 +191,8 @@ impl Change for Patched {
         Ok(object)
     }
 
-    fn admit_new<'a>(&'a self, object: &'a Value) -> Pending<'a, ()> {
-        admit_new(&*self.admission, &*self.endpoint, &self.request, object)
+    fn creation(&self) -> Creation<'_> {
+        Creation::new(&*self.admission, &self.request, self.endpoint.resource())
     }
 
     fn is_repeatable(&self) -> bool {

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::Value;
 
 use super::Stored;
+use crate::admission::Creation;
 use crate::endpoint::{Change, Endpoint, Outcome, Request};
 use crate::errors::{self, GroupResource};
 use crate::metadata::{self, text};
@@ -24,6 +25,7 @@ impl Stored {
         request: &Request,
         mut object: Value,
         options: WriteOptions,
+        creation: Creation<'_>,
     ) -> Result<Outcome, Box<Status>> {
         metadata::identify(&mut object, request.now);
         let mut attempts = 0;
@@ -31,7 +33,7 @@ impl Stored {
             let mut named = object.clone();
             let is_generated = metadata::generate_name(&mut named);
             attempts += 1;
-            let result = self.create_named(request, named, &options).await;
+            let result = self.create_named(request, named, &options, creation).await;
             match result {
                 Err(status) if is_generated && status.reason.as_deref() == Some("AlreadyExists") => {
                     if attempts >= NAME_ATTEMPTS {
@@ -53,12 +55,14 @@ impl Stored {
         request: &Request,
         object: Value,
         options: &WriteOptions,
+        creation: Creation<'_>,
     ) -> Result<Outcome, Box<Status>> {
         let mut object = self.strategy.prepare_create(request, object).await?;
         if !text(&object, "resourceVersion").is_empty() {
             return Err(errors::untyped("resourceVersion should not be set on objects to be created").into());
         }
         metadata::tidy(&mut object);
+        let admitted = creation.admit_valid(&object).await?;
         if options.dry_run {
             let (namespace, name) = (text(&object, "namespace"), text(&object, "name"));
             if self.objects.shown(namespace, name).await?.is_some() {
@@ -68,8 +72,9 @@ impl Stored {
             return Ok(Outcome::created(self.show(object)));
         }
         self.strategy.before_create(&object).await?;
-        let created = self.objects.create_and_show(object, self.part.is_some());
-        Ok(Outcome::created(created.await?))
+        let created = self.objects.create_and_show(object, self.part.is_some()).await?;
+        admitted.stored();
+        Ok(Outcome::created(created))
     }
 
     pub(super) async fn update_object(
@@ -91,8 +96,9 @@ impl Stored {
                 }
                 let mut object = change.wanted(None)?;
                 metadata::accept_new(&mut object, resource, request)?;
-                change.admit_new(&object).await?;
-                return self.create_object(request, object, options).await;
+                let creation = change.creation();
+                creation.admit(&object).await?;
+                return self.create_object(request, object, options, creation).await;
             };
             let shown = self.show(stored.object.clone());
             let wanted = change.wanted(Some(&shown))?;

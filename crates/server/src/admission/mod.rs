@@ -1,4 +1,5 @@
-//! [Admission][1] of writes to a server that stands alone: whether an update may create, namespaces, and quotas last.
+//! [Admission][1] of writes to a server that stands alone: whether an update may create, namespaces,
+//! and quotas when the object is known to be valid.
 //!
 //! [1]: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 
@@ -8,7 +9,7 @@ mod quota;
 
 use std::sync::Arc;
 
-use imagestream_apiserver::admission::Admission;
+use imagestream_apiserver::admission::{Admission, Admitted};
 use imagestream_apiserver::endpoint::{Pending, Request};
 use imagestream_apiserver::errors::GroupResource;
 use imagestream_apiserver::kind::{Resource, Verb};
@@ -51,7 +52,23 @@ impl Admission for Standalone {
                 object,
             };
             creation::admit(&self.context, &write)?;
-            lifecycle::admit(&self.context, &write).await?;
+            lifecycle::admit(&self.context, &write).await
+        })
+    }
+
+    fn admit_valid<'a>(
+        &'a self,
+        request: &'a Request,
+        resource: &'static Resource,
+        object: &'a Value,
+    ) -> Pending<'a, Admitted> {
+        Box::pin(async move {
+            let write = Write {
+                request,
+                resource,
+                verb: Verb::Create,
+                object: Some(object),
+            };
             quota::admit(&self.context, &self.quotas, &write).await
         })
     }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use imagestream_api::types::GROUP;
-use imagestream_apiserver::kind::{Resource, Verb};
+use imagestream_apiserver::admission::Admitted;
+use imagestream_apiserver::kind::Resource;
 use imagestream_apiserver::metadata;
 use imagestream_apiserver::options::{self, WriteOptions};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use super::Write;
 use crate::context::Context;
-use crate::core::quota::{Charge, Name, Quotas, names_of};
+use crate::core::quota::{Charge, Quotas, names_of};
 
 /// How quotas count streams that come about by an import or a tag; streams that are created are counted twice.
 const STREAMS: &str = "openshift.io/imagestreams";
@@ -22,9 +23,9 @@ pub(super) async fn admit(
     context: &Context,
     quotas: &Arc<Quotas>,
     write: &Write<'_>,
-) -> Result<(), Box<Status>> {
+) -> Result<Admitted, Box<Status>> {
     let Some(charge) = charge(context, write).await? else {
-        return Ok(());
+        return Ok(Admitted::freely());
     };
     let query = &write.request.query;
     let dry_run =
@@ -41,14 +42,13 @@ async fn charge(context: &Context, write: &Write<'_>) -> Result<Option<Charge>, 
         return Ok(None);
     }
     let namespace = &write.request.info.namespace;
-    let stream = match (resource.kind.group, resource.plural, write.verb) {
-        (GROUP, "imagestreamimports", Verb::Create) => imported_stream(write),
-        (GROUP, "imagestreamtags", Verb::Create) => {
+    let stream = match (resource.kind.group, resource.plural) {
+        (GROUP, "imagestreamimports") => imported_stream(write),
+        (GROUP, "imagestreamtags") => {
             let (stream, _) = write.name().split_once(':').unwrap_or((write.name(), ""));
             Some(stream)
         }
-        (_, _, Verb::Create) => return Ok(created(context, write)),
-        _ => None,
+        _ => return Ok(created(context, write)),
     };
     let Some(stream) = stream else {
         return Ok(None);
@@ -59,7 +59,7 @@ async fn charge(context: &Context, write: &Write<'_>) -> Result<Option<Charge>, 
     Ok(Some(Charge {
         namespace: namespace.clone(),
         of: context.streams.resource(),
-        name: Name::Given(stream.to_owned()),
+        name: stream.to_owned(),
         counted_as: vec![STREAMS.into()],
     }))
 }
@@ -84,16 +84,10 @@ fn created(context: &Context, write: &Write<'_>) -> Option<Charge> {
         .iter()
         .any(|objects| std::ptr::eq(objects.resource(), resource));
     let object = write.object.filter(|_| is_stored)?;
-    let given = metadata::text(object, "name");
-    let name = if given.is_empty() {
-        Name::Generated(metadata::text(object, "generateName").to_owned())
-    } else {
-        Name::Given(given.to_owned())
-    };
     Some(Charge {
         namespace: write.request.info.namespace.clone(),
         of: resource,
-        name,
+        name: metadata::text(object, "name").to_owned(),
         counted_as: names_of(resource),
     })
 }

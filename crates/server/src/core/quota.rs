@@ -3,7 +3,7 @@
 //!
 //! [1]: https://kubernetes.io/docs/concepts/policy/resource-quotas/#object-count-quota
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::select_all;
 use imagestream_api::quantity::Quantity;
+use imagestream_apiserver::admission::Admitted;
 use imagestream_apiserver::endpoint::WatchEvent;
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::Resource;
@@ -23,6 +24,7 @@ use imagestream_store::{Precondition, StoreError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::resource_quotas::amounts_at;
@@ -44,28 +46,10 @@ pub(crate) struct Charge {
     pub(crate) namespace: String,
     /// The resource of the object.
     pub(crate) of: &'static Resource,
-    /// Its name, or what its name is to begin with.
-    pub(crate) name: Name,
+    /// Its name.
+    pub(crate) name: String,
     /// Under which names quotas count it.
     pub(crate) counted_as: Vec<String>,
-}
-
-/// What is known of the name of a new object.
-#[derive(Debug)]
-pub(crate) enum Name {
-    /// All of it.
-    Given(String),
-    /// How it begins.
-    Generated(String),
-}
-
-impl Name {
-    fn fits(&self, name: &str) -> bool {
-        match self {
-            Self::Given(given) => given == name,
-            Self::Generated(prefix) => name.starts_with(prefix.as_str()),
-        }
-    }
 }
 
 /// What matters of an object that is counted.
@@ -94,6 +78,26 @@ pub struct Quotas {
     open: Mutex<Vec<Open>>,
     /// Charges that were ever begun.
     begun: AtomicU64,
+    /// Where something is to be counted again that nobody is told of by a watch.
+    disturbed: Mutex<Changes>,
+    /// Wakes whoever counts when there is such a place.
+    disturbance: Notify,
+}
+
+/// The names under which things were counted that have changed, for each namespace.
+#[derive(Default)]
+struct Changes(BTreeMap<String, BTreeSet<String>>);
+
+impl Changes {
+    fn add(&mut self, namespace: &str, names: impl IntoIterator<Item = String>) {
+        self.0.entry(namespace.to_owned()).or_default().extend(names);
+    }
+
+    fn extend(&mut self, others: Self) {
+        for (namespace, names) in others.0 {
+            self.add(&namespace, names);
+        }
+    }
 }
 
 /// A charge is being made for as long as this lives, also if whoever makes it goes away.
@@ -125,22 +129,25 @@ impl Quotas {
             context: Arc::clone(context),
             open: Mutex::default(),
             begun: AtomicU64::new(0),
+            disturbed: Mutex::default(),
+            disturbance: Notify::new(),
         }
     }
 
     /// Charges all quotas of a namespace, or, for a dry run, only sees whether it could.
     ///
-    /// `asked` and `name` are what the client wants to create, for the error.
+    /// `asked` and `name` are what the client wants to create, for the error. If nothing comes of it the charge is
+    /// forgotten and what is there is counted.
     ///
     /// # Errors
     /// 403 if a quota is used up; those of the store.
     pub(crate) async fn charge(
-        &self,
+        self: &Arc<Self>,
         charge: Charge,
         asked: GroupResource<'_>,
         name: &str,
         dry_run: bool,
-    ) -> Result<(), Box<Status>> {
+    ) -> Result<Admitted, Box<Status>> {
         let quotas = &self.context.resource_quotas;
         let charge = Arc::new(charge);
         // Each failure means that another charge succeeded; the request's deadline ends it.
@@ -159,7 +166,7 @@ impl Quotas {
                 }
             }
             if dry_run || writes.is_empty() {
-                return Ok(());
+                return Ok(Admitted::freely());
             }
             // Open before it is charged: who counts in between counts it.
             let until = Instant::now() + self.context.import_timeout + GRACE;
@@ -173,8 +180,14 @@ impl Quotas {
                 charge: &charge,
             };
             match self.context.store.commit(&conditions, &writes).await {
-                Ok(_) => return Ok(()),
-                Err(StoreError::Conflict { .. }) => self.settle(|open| Arc::ptr_eq(&open.charge, &charge)),
+                Ok(_) => {
+                    let quotas = Arc::clone(self);
+                    let charge = Arc::clone(&charge);
+                    return Ok(Admitted::or_else(move || quotas.take_back(&charge)));
+                }
+                Err(StoreError::Conflict { .. }) => {
+                    self.settle(|open| Arc::ptr_eq(open, &charge));
+                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -220,7 +233,7 @@ impl Quotas {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.iter().map(|open| &open.charge);
         open.filter(|charge| {
-            let is_there = matches!(&charge.name, Name::Given(name) if objects.contains(namespace, name));
+            let is_there = objects.contains(namespace, &charge.name);
             charge.namespace == namespace
                 && std::ptr::eq(charge.of, objects.resource())
                 && charge.counted_as.iter().any(|counted| counted == name)
@@ -254,19 +267,32 @@ impl Quotas {
     }
 
     /// Forgets the first open charge that fits.
-    fn settle(&self, fits: impl Fn(&Open) -> bool) {
+    fn settle(&self, fits: impl Fn(&Arc<Charge>) -> bool) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = open.iter().position(fits) {
+        if let Some(position) = open.iter().position(|open| fits(&open.charge)) {
             open.swap_remove(position);
         }
     }
 
-    /// Forgets charges that nothing came of, and says where they were made.
-    fn abandoned(&self, now: Instant) -> Vec<String> {
+    /// Forgets a charge that nothing came of, and has what is there counted.
+    fn take_back(&self, charge: &Arc<Charge>) {
+        self.settle(|open| Arc::ptr_eq(open, charge));
+        self.disturbed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(&charge.namespace, charge.counted_as.iter().cloned());
+        self.disturbance.notify_one();
+    }
+
+    /// What was disturbed since this was asked last, and what was charged and nothing came of it.
+    fn disturbed(&self, now: Instant) -> Changes {
+        let mut disturbed = self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = std::mem::take(&mut *disturbed);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.extract_if(.., |open| open.until <= now)
-            .map(|open| open.charge.namespace.clone())
-            .collect()
+        for Open { charge, .. } in open.extract_if(.., |open| open.until <= now) {
+            changes.add(&charge.namespace, charge.counted_as.iter().cloned());
+        }
+        changes
     }
 
     /// Compares what was charged with what is there, whenever that changes, until its future is dropped.
@@ -292,9 +318,11 @@ impl Quotas {
             );
         }
         let mut watches = select_all(watches);
-        let mut changed = BTreeSet::new();
+        let mut changed = Changes::default();
         for encoded in all(&self.context.resource_quotas, "").await? {
-            changed.insert(text(&encoded.to_value()?, "namespace").to_owned());
+            let quota = encoded.to_value()?;
+            let names = amounts_at(&quota, "/spec/hard").keys().cloned();
+            changed.add(text(&quota, "namespace"), names);
         }
         let mut round = Instant::now();
         // Rounds in a row that left something to be counted.
@@ -306,42 +334,60 @@ impl Quotas {
                     Some((_, WatchEvent::Error(status))) => return Err(status),
                     Some((of, WatchEvent::Added(object) | WatchEvent::Deleted(object))) => {
                         let Counted { metadata: CountedName { namespace, name } } = object.decode()?;
-                        self.settle(|open| {
-                            std::ptr::eq(open.charge.of, of)
-                                && open.charge.namespace == namespace
-                                && open.charge.name.fits(&name)
+                        self.settle(|charge| {
+                            std::ptr::eq(charge.of, of)
+                                && charge.namespace == namespace
+                                && charge.name == name
                         });
-                        if changed.is_empty() {
+                        if changed.0.is_empty() {
                             round = Instant::now() + ROUND;
                         }
-                        changed.insert(namespace);
+                        changed.add(&namespace, names_of(of));
                     }
                     Some((_, WatchEvent::Modified(_) | WatchEvent::Bookmark(_))) => {}
                 },
+                () = self.disturbance.notified() => {
+                    if changed.0.is_empty() {
+                        round = Instant::now() + ROUND;
+                    }
+                    changed.extend(self.disturbed(Instant::now()));
+                }
                 () = sleep_until(round) => {
-                    changed.extend(self.abandoned(Instant::now()));
-                    for namespace in std::mem::take(&mut changed) {
-                        if !self.recount(&namespace, rounds < PATIENT_ROUNDS).await? {
-                            changed.insert(namespace);
+                    changed.extend(self.disturbed(Instant::now()));
+                    for (namespace, names) in std::mem::take(&mut changed).0 {
+                        if !self.recount(&namespace, &names, rounds < PATIENT_ROUNDS).await? {
+                            changed.add(&namespace, names);
                         }
                     }
-                    rounds = if changed.is_empty() { 0 } else { rounds + 1 };
-                    round = Instant::now() + if changed.is_empty() { PAUSE } else { ROUND };
+                    rounds = if changed.0.is_empty() { 0 } else { rounds + 1 };
+                    round = Instant::now() + if changed.0.is_empty() { PAUSE } else { ROUND };
                 }
             }
         }
     }
 
-    /// Writes what is used in a namespace into its quotas. Whether that is certain and nothing came between.
+    /// Writes what is used in a namespace into those of its quotas that limit any of `names`. Whether that is certain and
+    /// nothing came between.
     ///
     /// A charge that is being made is counted, as it may be in the quota that was read; if it was overtaken and is made
     /// again it would find itself counted, and be refused for that. So whoever `is_patient` leaves what is uncertain for
     /// the next round.
-    async fn recount(&self, namespace: &str, is_patient: bool) -> Result<bool, Box<Status>> {
+    async fn recount(
+        &self,
+        namespace: &str,
+        names: &BTreeSet<String>,
+        is_patient: bool,
+    ) -> Result<bool, Box<Status>> {
         let quotas = &self.context.resource_quotas;
         let mut is_done = true;
         for encoded in all(quotas, namespace).await? {
             let mut quota = encoded.to_value()?;
+            if !amounts_at(&quota, "/spec/hard")
+                .keys()
+                .any(|name| names.contains(name))
+            {
+                continue;
+            }
             let before = self.settled(namespace);
             let status = self.status(&quota, &Map::new()).await?;
             let is_certain = before.is_some() && before == self.settled(namespace);

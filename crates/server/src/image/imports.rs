@@ -11,6 +11,7 @@ use imagestream_api::types::{
     GROUP, ImageStream, ImageStreamImport, ImageStreamImportStatus, Status, Time, Typed,
 };
 use imagestream_api::validation;
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
@@ -73,14 +74,19 @@ impl ImageStreamImports {
         request: &Request,
         mut object: Value,
         options: WriteOptions,
+        creation: Creation<'_>,
     ) -> Result<Outcome, Box<Status>> {
         metadata::refuse_generated_name(&object)?;
         metadata::identify(&mut object, request.now);
+        let import: ImageStreamImport = typed(object.clone())?;
+        check(&import)?;
+        let admitted = creation.admit_valid(&object).await?;
         let effects = Effects {
             dry_run: options.dry_run,
             notes_repository: false,
         };
-        let import = carry_out(&self.context, request, typed(object)?, effects).await?;
+        let import = carry_out(&self.context, request, import, effects).await?;
+        admitted.stored();
         Ok(Outcome::created(complete(&import)?))
     }
 }
@@ -95,11 +101,11 @@ pub(crate) struct Effects {
     pub(crate) notes_repository: bool,
 }
 
-/// Carries out an import, defaulted, as the user of `request`, and returns it with its status.
+/// Carries out an import, defaulted and valid, as the user of `request`, and returns it with its status.
 ///
 /// # Errors
-/// 422 if the import is invalid or nothing may be imported from there, or if the stream would be invalid; 404 and 409 if
-/// the stream is not in the state that the import supposes; those of the store.
+/// 422 if nothing may be imported from there, or if the stream would be invalid; 404 and 409 if the stream is not in the
+/// state that the import supposes; those of the store.
 async fn carry_out(
     context: &Context,
     request: &Request,
@@ -107,7 +113,7 @@ async fn carry_out(
     effects: Effects,
 ) -> Result<ImageStreamImport, Box<Status>> {
     import.status = ImageStreamImportStatus::default();
-    check(context, request, &import)?;
+    check_origin(context, request, &import)?;
     let key = stream_of(&import);
     let stream = target(context, &key, import.metadata.resource_version.as_deref()).await?;
     // If the client goes away this future is dropped, and with it everything that is being fetched.
@@ -131,7 +137,8 @@ pub(crate) async fn find(
     stream: &ImageStream,
 ) -> Result<(), Box<Status>> {
     import.status = ImageStreamImportStatus::default();
-    check(context, request, import)?;
+    check(import)?;
+    check_origin(context, request, import)?;
     let key = stream_of(import);
     import.status = Box::pin(fetch(context, request, import, &key, Some(stream))).await?;
     Ok(())
@@ -160,9 +167,13 @@ pub(crate) async fn record_results(
     Ok(())
 }
 
-/// Whether an import is valid, and may be made.
-fn check(context: &Context, request: &Request, import: &ImageStreamImport) -> Result<(), Box<Status>> {
-    refuse(import, &validation::image_stream_import(import))?;
+/// Whether an import is valid.
+fn check(import: &ImageStreamImport) -> Result<(), Box<Status>> {
+    refuse(import, &validation::image_stream_import(import))
+}
+
+/// Whether the user may import from where the import names.
+fn check_origin(context: &Context, request: &Request, import: &ImageStreamImport) -> Result<(), Box<Status>> {
     if may_import_from_anywhere(context, &request.user) {
         return Ok(());
     }
@@ -272,8 +283,14 @@ impl Endpoint for ImageStreamImports {
         json!({"metadata": {}, "spec": {"import": false}, "status": {}})
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
-        Box::pin(self.import(request, object, options))
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        creation: Creation<'a>,
+    ) -> Reply<'a> {
+        Box::pin(self.import(request, object, options, creation))
     }
 
     fn is_long_running(&self) -> bool {

@@ -9,6 +9,7 @@ use imagestream_api::stream::push;
 use imagestream_api::stream::write::status_update;
 use imagestream_api::types::{GROUP, Image, ImageStream, ImageStreamMapping, Status, Time, Typed};
 use imagestream_api::validation;
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors;
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
@@ -222,7 +223,13 @@ impl Endpoint for Mappings {
         serde_json::to_value(Typed::new(&mapping)).map_err(|error| error.to_string())
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        _: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(self.create_one(request, object, options))
     }
 }

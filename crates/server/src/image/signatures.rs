@@ -6,6 +6,7 @@ use imagestream_api::field;
 use imagestream_api::names::Compound;
 use imagestream_api::types::{GROUP, Image, ImageSignature, Status, Time, Typed};
 use imagestream_api::validation;
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
@@ -175,7 +176,13 @@ impl Endpoint for Signatures {
         serde_json::to_value(Typed::new(&signature)).map_err(|error| error.to_string())
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        _: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(self.create_one(request, object, options))
     }
 

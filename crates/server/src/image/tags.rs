@@ -14,6 +14,7 @@ use imagestream_api::tables::Row;
 use imagestream_api::types::{
     GROUP, Image, ImageStream, Kind, ObjectMeta, Status, TagReference, Time, Typed,
 };
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::endpoint::{Change, Endpoint, ObjectList, Outcome, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::{Column, Resource, Verb};
@@ -171,6 +172,7 @@ impl<T: TagObject> Tags<T> {
         request: &Request,
         object: Value,
         options: WriteOptions,
+        creation: Creation<'_>,
     ) -> Result<Outcome, Box<Status>> {
         metadata::refuse_generated_name(&object)?;
         let mut object: T = typed(object)?;
@@ -181,6 +183,8 @@ impl<T: TagObject> Tags<T> {
         let StreamTag {
             stream: name, tag, ..
         } = StreamTag::to_create(&full_name).map_err(errors::untyped)?;
+        let valid = complete(&object)?;
+        let admitted = creation.admit_valid(&valid).await?;
         let writer = self.writer(request, options.dry_run);
         let _turn = turn(&request.info.namespace, name).await;
         for _ in 0..ATTEMPTS {
@@ -189,6 +193,7 @@ impl<T: TagObject> Tags<T> {
             tag_edit::add(&mut edited, tag, object.reference())
                 .map_err(|_| errors::already_exists(GroupResource::new(GROUP, T::TAKEN), &full_name))?;
             if let Some(stream) = writer.store(&subject, edited).await? {
+                admitted.stored();
                 let view = self.written(&stream, tag, &writer.now()).await?;
                 return Ok(Outcome::created(view));
             }
@@ -206,18 +211,22 @@ impl<T: TagObject> Tags<T> {
         let writer = self.writer(request, options.dry_run);
         let _turn = turn(&request.info.namespace, name).await;
         let mut waits = UPDATE_WAITS.into_iter();
-        let mut is_admitted = false;
+        let mut admitted = None;
         loop {
             let subject = writer.subject(name).await?;
             let object = self.replacement(request, &subject, tag, change)?;
             // Where there is no stream yet the tag comes with one: that is a creation.
-            if subject.is_new() && !is_admitted {
-                change.admit_new(&complete(&object)?).await?;
-                is_admitted = true;
+            if subject.is_new() && admitted.is_none() {
+                let (creation, object) = (change.creation(), complete(&object)?);
+                creation.admit(&object).await?;
+                admitted = Some(creation.admit_valid(&object).await?);
             }
             let mut edited = subject.stream.clone();
             let is_new = object.apply(&mut edited, tag)?;
             if let Some(stream) = writer.store(&subject, edited).await? {
+                if let Some(admitted) = admitted {
+                    admitted.stored();
+                }
                 let view = self.written(&stream, tag, &writer.now()).await?;
                 return Ok(if is_new {
                     Outcome::created(view)
@@ -357,8 +366,14 @@ impl<T: TagObject> Endpoint for Tags<T> {
         Box::pin(self.list_all(request, options))
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
-        Box::pin(self.create_one(request, object, options))
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        creation: Creation<'a>,
+    ) -> Reply<'a> {
+        Box::pin(self.create_one(request, object, options, creation))
     }
 
     fn update<'a>(

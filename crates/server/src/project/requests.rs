@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use imagestream_api::field::{FieldError, Path};
 use imagestream_api::validation::metadata::NameRule;
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::kind::{Kind, Resource, Verb};
@@ -207,7 +208,13 @@ impl Endpoint for ProjectRequests {
         Box::pin(std::future::ready(self.may_ask(request)))
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        _: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(self.grant(request, object, options))
     }
 }

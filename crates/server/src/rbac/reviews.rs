@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imagestream_api::field::{FieldError, FieldValue, Path};
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::endpoint::{Endpoint, Outcome, Reply, Request};
 use imagestream_apiserver::errors;
@@ -345,7 +346,13 @@ impl Endpoint for Review {
         json!({"metadata": {}, "spec": {}, "status": {}})
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, _: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        _: WriteOptions,
+        _: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(std::future::ready(self.answer(request, object)))
     }
 }

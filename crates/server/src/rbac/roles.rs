@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use imagestream_api::field::{FieldError, FieldValue, Path};
 use imagestream_api::validation::metadata::NameRule;
+use imagestream_apiserver::admission::Creation;
 use imagestream_apiserver::endpoint::{Change, Endpoint, Object, Outcome, Pending, Reply, Request};
 use imagestream_apiserver::errors::{self, GroupResource};
 use imagestream_apiserver::form::{Form, Plain};
@@ -512,9 +513,15 @@ impl Endpoint for InForce {
         self.stored.watch(request, options)
     }
 
-    fn create<'a>(&'a self, request: &'a Request, object: Value, options: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a Request,
+        object: Value,
+        options: WriteOptions,
+        creation: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(async move {
-            let outcome = self.stored.create(request, object, options).await?;
+            let outcome = self.stored.create(request, object, options, creation).await?;
             self.after(request, outcome).await
         })
     }

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::admission::AdmitAll;
+use crate::admission::{AdmitAll, Creation};
 use crate::api::Api;
 use crate::authn::{TokenFile, Tokens};
 use crate::dispatch::Dispatcher;
@@ -141,7 +141,13 @@ impl Endpoint for Widgets {
         Box::pin(std::future::ready(Ok(Outcome::Watch(events.chain(rest).boxed()))))
     }
 
-    fn create<'a>(&'a self, request: &'a ApiRequest, _: Value, _: WriteOptions) -> Reply<'a> {
+    fn create<'a>(
+        &'a self,
+        request: &'a ApiRequest,
+        _: Value,
+        _: WriteOptions,
+        _: Creation<'a>,
+    ) -> Reply<'a> {
         Box::pin(std::future::ready(Ok(Self::widget(request))))
     }
 }

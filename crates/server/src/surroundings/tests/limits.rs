@@ -16,6 +16,17 @@ async fn used(server: &TestServer) -> Value {
     get(server, &format!("{QUOTAS}/q")).await.1["status"]["used"].clone()
 }
 
+/// The collection of another resource of the group.
+fn others(resource: &str) -> String {
+    STREAMS.replace("imagestreams", resource)
+}
+
+/// An import into a stream.
+fn import(metadata: &Value, from: &str) -> Value {
+    json!({"metadata": metadata, "spec": {"import": true,
+        "images": [{"from": {"kind": "DockerImage", "name": from}, "to": {"name": "1"}}]}})
+}
+
 /// A tag of a stream, as it is created.
 fn tag(full_name: &str) -> Value {
     json!({"metadata": {"name": full_name},
@@ -31,12 +42,8 @@ async fn a_quota_counts_what_is_there_and_refuses_what_would_be_too_much() {
     );
     post(&server, STREAMS, stream("s")).await;
     assert_eq!(used(&server).await[KEY], "1");
-    let import = json!({"metadata": {"name": "t"}, "spec": {"import": true,
-        "images": [{"from": {"kind": "DockerImage", "name": "127.0.0.1:1/a"}}]}});
-    let (imports, tags) = (
-        STREAMS.replace("imagestreams", "imagestreamimports"),
-        STREAMS.replace("imagestreams", "imagestreamtags"),
-    );
+    let import = import(&json!({"name": "t"}), "127.0.0.1:1/a");
+    let (imports, tags) = (others("imagestreamimports"), others("imagestreamtags"));
     for (method, target, object, what) in [
         (
             "POST",
@@ -75,6 +82,75 @@ async fn a_quota_counts_what_is_there_and_refuses_what_would_be_too_much() {
     // A stream that exists costs nothing.
     post(&server, &tags, tag("s:1")).await;
     assert_eq!(used(&server).await[KEY], "1");
+}
+
+#[tokio::test]
+async fn a_mistake_is_told_before_a_quota_that_is_used_up_and_costs_nothing() {
+    let server = with_quota(&json!({KEY: "1"})).await;
+    let (imports, tags) = (others("imagestreamimports"), others("imagestreamtags"));
+    let mut unknown = tag("s:1");
+    unknown["tag"]["from"]["kind"] = "X".into();
+    let named = json!({"name": "s"});
+    for used_up in [false, true] {
+        if used_up {
+            post(&server, STREAMS, stream("other")).await;
+        }
+        for (method, target, object, expected) in [
+            (
+                "POST",
+                &imports,
+                import(&named, "BAD NAME"),
+                (422, "spec.images[0].from.name"),
+            ),
+            (
+                "POST",
+                &imports,
+                import(&json!({"name": "BAD"}), "r.test/a"),
+                (422, "metadata.name"),
+            ),
+            (
+                "POST",
+                &imports,
+                import(&json!({"generateName": "x"}), "r.test/a"),
+                (500, "metadata.name was not generated"),
+            ),
+            ("POST", &STREAMS.to_owned(), stream("BAD"), (422, "metadata.name")),
+            ("POST", &tags, unknown.clone(), (422, "tag.from.kind")),
+            (
+                "PUT",
+                &format!("{tags}/s:1"),
+                unknown.clone(),
+                (422, "tag.from.kind"),
+            ),
+        ] {
+            let (code, message) = refused(&server, "admin", method, target, &object).await;
+            assert_eq!(code, expected.0, "{target} {object}: {message}");
+            assert!(message.contains(expected.1), "{target} {object}: {message}");
+            assert_eq!(used(&server).await[KEY], if used_up { "1" } else { "0" });
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_created_is_free_again_long_before_an_import_could_take() {
+    let mut server = with_quota(&json!({KEY: "2"})).await;
+    server.run_tasks();
+    post(&server, STREAMS, stream("s")).await;
+    let imports = others("imagestreamimports");
+    let supposed = import(&json!({"name": "t", "resourceVersion": "1"}), "r.test/a");
+    for (target, object, expected) in [(STREAMS, stream("s"), 409), (&*imports, supposed, 404)] {
+        let (code, message) = refused(&server, "admin", "POST", target, &object).await;
+        assert_eq!(code, expected, "{message}");
+        let is_free = |_, quota: &Value| quota["status"]["used"][KEY] == "1";
+        eventually(&server, &format!("{QUOTAS}/q"), is_free).await;
+    }
+    let generated = json!({"metadata": {"generateName": "t"}, "spec": {}});
+    post(&server, STREAMS, generated).await;
+    assert_eq!(used(&server).await[KEY], "2");
+    assert_eq!(
+        refused(&server, "admin", "POST", STREAMS, &stream("u")).await.0,
+        403
+    );
 }
 
 #[tokio::test]
