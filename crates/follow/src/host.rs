@@ -296,9 +296,11 @@ impl Host {
         Visit::At(at)
     }
 
-    /// Whether anything is known of it that matters though nothing is followed there.
+    /// Whether anything is known of it that matters though nothing is followed there: for a while after it was last asked,
+    /// or wanted to be left alone. Who comes back later finds out anew.
     pub(crate) fn is_remembered(&mut self, now: Millis) -> bool {
-        self.visiting > 0 || self.paused_until > now || self.unreachable > 0 || self.checks.total(now) > 0
+        let was_paused = self.paused_until != Millis(0) && now < self.paused_until.after(LONGEST_PAUSE);
+        self.visiting > 0 || was_paused || self.checks.total(now) > 0
     }
 
     /// It refused.

@@ -9,6 +9,8 @@ use crate::time::Millis;
 
 /// Hosts that may come to be known before those are forgotten of which nothing matters any more.
 const SPARE: usize = 64;
+/// Hosts that are remembered at all though nothing is followed there: streams, which anybody may write, name them.
+const REMEMBERED: usize = 4_096;
 
 /// When a host may be visited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,20 +86,48 @@ impl Scheduler {
         id
     }
 
-    /// Forgets hosts where nothing is followed and of which nothing is known that matters, from time to time.
-    pub(super) fn forget_hosts(&mut self, now: Millis) {
-        if self.hosts.len() < self.most_hosts {
-            return;
+    /// Whether anything is known of a host.
+    #[must_use]
+    pub fn knows(&self, host: &str) -> bool {
+        self.host_index.contains_key(host)
+    }
+
+    /// Forgets hosts where nothing is followed and of which nothing is known that matters any more. To be called from time
+    /// to time; where many hosts come to be known, that is done without.
+    pub fn tidy(&mut self, now: Millis) {
+        let before = self.hosts.len();
+        let mut unfollowed = 0;
+        self.retain_hosts(|host| {
+            let is_remembered = host.is_remembered(now);
+            unfollowed += usize::from(is_remembered);
+            is_remembered
+        });
+        if unfollowed > REMEMBERED {
+            self.retain_hosts(|host| host.visiting > 0);
         }
+        if self.hosts.len() < before / 2 {
+            self.hosts.shrink_to_fit();
+            self.host_index.shrink_to_fit();
+        }
+        self.most_hosts = SPARE + 2 * self.hosts.len();
+    }
+
+    /// Forgets hosts where nothing is followed and for which this is not so.
+    fn retain_hosts(&mut self, mut is_remembered: impl FnMut(&mut Host) -> bool) {
         let index = &mut self.host_index;
         self.hosts.retain(|_, host| {
-            let is_kept = host.sources > 0 || host.is_remembered(now);
+            let is_kept = host.sources > 0 || is_remembered(host);
             if !is_kept {
                 index.remove(&host.name);
             }
             is_kept
         });
-        self.most_hosts = SPARE + 2 * self.hosts.len();
+    }
+
+    pub(super) fn forget_hosts(&mut self, now: Millis) {
+        if self.hosts.len() >= self.most_hosts {
+            self.tidy(now);
+        }
     }
 }
 
@@ -294,5 +324,54 @@ mod tests {
         let reports = scheduler.host_reports(now);
         assert!(reports.len() < 400, "{}", reports.len());
         assert!(reports.iter().any(|report| report.host == "followed"));
+    }
+
+    #[test]
+    fn hosts_that_could_not_be_reached_or_refused_are_forgotten_too() {
+        let mut scheduler = scheduler(1_200);
+        follow(&mut scheduler, "followed");
+        for number in 0..1_000 {
+            let host = format!("h{number}");
+            for _ in 0..=number % 4 {
+                if scheduler.visit(&host, START) == Visit::At(START) {
+                    assert_eq!(scheduler.begin_visit(&host, START), Ok(()));
+                }
+                scheduler.visited(&host, START, Some(Failure::Unreachable), &Feedback::default());
+            }
+        }
+        scheduler.visit("refusing", START);
+        scheduler.visited("refusing", START, Some(Failure::RateLimited), &refusal(3600));
+        scheduler.tidy(START);
+        assert_eq!(
+            scheduler.host_reports(START).len(),
+            1_002,
+            "for a while they are left alone"
+        );
+        let later = START.after(Duration::from_secs(15 * 60));
+        scheduler.tidy(later);
+        let reports = scheduler.host_reports(later);
+        let hosts: Vec<_> = reports.iter().map(|report| &*report.host).collect();
+        assert_eq!(hosts, ["followed", "refusing"]);
+        scheduler.tidy(START.after(Duration::from_secs(2 * 3600)));
+        assert!(!scheduler.knows("refusing") && scheduler.knows("followed"));
+    }
+
+    #[test]
+    fn no_more_hosts_are_remembered_than_there_is_room_for_however_long_they_want_to_be_left_alone() {
+        let mut scheduler = scheduler(1_200);
+        follow(&mut scheduler, "followed");
+        for number in 0..4 * REMEMBERED {
+            let host = format!("h{number}");
+            scheduler.visit(&host, START);
+            scheduler.visited(&host, START, Some(Failure::RateLimited), &refusal(24 * 3600));
+        }
+        assert!(
+            scheduler.hosts.len() <= 3 * REMEMBERED,
+            "{}",
+            scheduler.hosts.len()
+        );
+        scheduler.tidy(START);
+        assert!(scheduler.hosts.len() <= REMEMBERED + 1);
+        assert!(scheduler.knows("followed"));
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct State {
     /// What sources that have moved were seen to name.
     moved: HashMap<SourceId, Digest>,
     /// Why hosts could not be reached.
-    causes: HashMap<String, String>,
+    pub(super) causes: HashMap<String, String>,
     /// What earlier controllers have read, until it is known who follows what.
     lists: Lists,
     metrics: Option<FollowMetrics>,
@@ -305,6 +305,14 @@ impl State {
         let followed: HashSet<u64> = followed.map(|key| self.hasher.hash_one(&key)).collect();
         self.memories.retain(|hash, _| followed.contains(hash));
         self.memories.shrink_to_fit();
+    }
+
+    /// Drops what is known of hosts that matter no more.
+    pub(super) fn tidy(&mut self) {
+        let now = self.clock.now();
+        self.scheduler.tidy(now);
+        let scheduler = &self.scheduler;
+        self.causes.retain(|host, _| scheduler.knows(host));
     }
 
     /// What earlier controllers have read and nobody follows, once all streams were seen.

@@ -326,9 +326,12 @@ impl Scheduled {
         Ok(())
     }
 
-    /// Drops what is kept for namespaces that are gone.
+    /// Drops what is kept for hosts and namespaces that are gone.
     fn tidy(&mut self) {
-        let streams = self.place.lock().streams.len();
+        let mut state = self.place.lock();
+        state.tidy();
+        let streams = state.streams.len();
+        drop(state);
         if self.credentials.count() > streams + SPARE_NAMESPACES {
             self.credentials.forget_all();
         }

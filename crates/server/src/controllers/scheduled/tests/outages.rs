@@ -158,3 +158,22 @@ async fn an_image_that_is_gone_is_said_once_and_followed_on() {
     registry.set_content(app("old"));
     place.until("s", |stream| failure(stream).is_null()).await;
 }
+
+#[tokio::test]
+async fn nothing_is_kept_of_hosts_that_could_not_be_reached_when_nobody_names_them_any_more() {
+    let board = Arc::<Board>::default();
+    let (place, _pokes) = board.begin(lists::Lists::default(), Options::default());
+    let mut state = place.lock();
+    let now = state.clock.now();
+    for host in ["gone.test:1", "gone.test:2"] {
+        state.scheduler.visit(host, now);
+        let failure = Some(imagestream_follow::Failure::Unreachable);
+        state
+            .scheduler
+            .visited(host, now, failure, &imagestream_follow::Feedback::default());
+        state.causes.insert(host.to_owned(), "connection refused".to_owned());
+    }
+    state.tidy();
+    assert!(state.causes.is_empty(), "{:?}", state.causes);
+    assert_eq!(state.scheduler.host_reports(now).len(), 0);
+}
