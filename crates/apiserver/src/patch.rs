@@ -11,7 +11,10 @@ use crate::decode;
 use crate::errors;
 use crate::schema::Object;
 
+mod go_value;
 mod strategic;
+
+use go_value::GoValue;
 
 /// Operations that a JSON patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -51,9 +54,9 @@ fn named(value: &Value) -> &'static str {
 }
 
 impl Patch {
-    /// Reads a JSON patch.
-    pub fn json(body: &[u8]) -> Result<Self, Box<Status>> {
-        let (value, _) = decode::untyped(body).map_err(undecodable)?;
+    /// Reads a JSON patch; the second part is what is wrong with it beside: keys that occur twice.
+    pub fn json(body: &[u8]) -> Result<(Self, Vec<String>), Box<Status>> {
+        let (value, duplicates) = decode::untyped(body).map_err(undecodable)?;
         let Value::Array(operations) = &value else {
             return Err(undecodable(format_args!(
                 "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
@@ -67,45 +70,66 @@ impl Patch {
             );
             return Err(errors::request_entity_too_large(error).into());
         }
-        serde_json::from_value(value).map(Self::Json).map_err(undecodable)
+        let patch = serde_json::from_value(value).map_err(undecodable)?;
+        let duplicates = duplicates.iter().map(|found| format!("json patch {found}"));
+        Ok((Self::Json(patch), duplicates.collect()))
     }
 
     /// Reads a JSON merge patch; the second part are the keys that occur twice.
     pub fn merge(body: &[u8]) -> Result<(Self, Vec<String>), Box<Status>> {
-        let (value, duplicates) = object(body)?;
+        let (value, duplicates) = object(body).map_err(undecodable)?;
         Ok((Self::Merge(value), duplicates))
     }
 
     /// Reads a strategic merge patch; the second part are the keys that occur twice.
     pub fn strategic(body: &[u8]) -> Result<(Self, Vec<String>), Box<Status>> {
-        let (value, duplicates) = object(body)?;
+        let (value, duplicates) = object(body).map_err(errors::bad_request)?;
         Ok((Self::Strategic(value), duplicates))
     }
 
     /// Changes `object`, whose fields `schema` knows. An object that could not be changed is lost.
-    pub fn apply(&self, mut object: Value, schema: &'static Object) -> Result<Value, Box<Status>> {
+    pub fn apply(&self, mut object: Value, schema: &'static Object) -> Result<Patched, Box<Status>> {
+        let mut strategic = None;
         match self {
-            Self::Json(patch) => {
-                apply_json(&mut object, patch)?;
-                Ok(object)
+            Self::Json(patch) => apply_json(&mut object, patch)?,
+            Self::Merge(patch) => json_patch::merge(&mut object, patch),
+            Self::Strategic(patch) => {
+                let mut patch = patch.clone();
+                object = strategic::apply(object, &mut patch, schema).map_err(|error| error.status())?;
+                strategic = Some(patch);
             }
-            Self::Merge(patch) => {
-                json_patch::merge(&mut object, patch);
-                Ok(object)
-            }
-            Self::Strategic(patch) => strategic::apply(object, patch, schema)
-                .map_err(|error| errors::bad_request(error.to_string()).into()),
+        }
+        Ok(Patched { object, strategic })
+    }
+}
+
+/// A changed object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patched {
+    /// The object.
+    pub object: Value,
+    /// What Kubernetes shows of a strategic merge patch that made no valid object.
+    strategic: Option<Value>,
+}
+
+impl Patched {
+    /// What error texts show where the object turns out not to be one of its kind: a strategic merge patch, or what
+    /// another patch made.
+    pub fn shown(&self) -> String {
+        match &self.strategic {
+            Some(patch) => GoValue(patch).to_string(),
+            None => self.object.to_string(),
         }
     }
 }
 
-fn object(body: &[u8]) -> Result<(Value, Vec<String>), Box<Status>> {
-    let (value, duplicates) = decode::untyped(body).map_err(undecodable)?;
+fn object(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    let (value, duplicates) = decode::untyped(body).map_err(|error| error.to_string())?;
     if !value.is_object() {
-        return Err(undecodable(format_args!(
+        return Err(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
             named(&value)
-        )));
+        ));
     }
     Ok((value, duplicates))
 }

@@ -77,6 +77,53 @@ async fn an_apply_for_an_object_that_is_gone_makes_no_other_one() {
     assert_eq!(apply(&server, "a", json!({})).await.code, 201);
 }
 
+#[tokio::test]
+async fn a_patch_that_makes_no_widget_is_shown_as_it_was_sent_or_as_what_it_made() {
+    let server = Server::start().await;
+    server.create(widget("a")).await;
+    let patch = |kind: &'static str, query: &str, body: &'static str| {
+        let (server, path) = (&server, format!("{A}{query}"));
+        async move {
+            let content_type = format!("application/{kind}+json");
+            let answer = server
+                .send("PATCH", &path, &[("content-type", &content_type)], body)
+                .await;
+            (answer.code, answer.message())
+        }
+    };
+    let strict = "?fieldValidation=Strict";
+    let (code, message) = patch("strategic-merge-patch", strict, r#"{"colour":{"b":1,"a":null}}"#).await;
+    assert_eq!(
+        (code, message.as_str()),
+        (
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[colour:map[b:1]]\": strict decoding error: unknown field \
+             \"colour\""
+        )
+    );
+    let (code, message) = patch("strategic-merge-patch", "", r#"{"size":"large"}"#).await;
+    assert_eq!(code, 422);
+    assert!(
+        message.starts_with(" \"\" is invalid: patch: Invalid value: \"map[size:large]\": "),
+        "{message}"
+    );
+    let (code, message) = patch("merge-patch", strict, r#"{"size":2,"size":3,"colour":1}"#).await;
+    assert_eq!(code, 422);
+    assert!(
+        message.starts_with(" \"\" is invalid: patch: Invalid value: \"{\\\""),
+        "{message}"
+    );
+    assert!(message.contains("\\\"size\\\":3"), "{message}");
+    let findings = "strict decoding error: duplicate field \"size\", unknown field \"colour\"";
+    assert!(message.ends_with(findings), "{message}");
+    let twice = r#"[{"op":"add","op":"add","path":"/size","value":4}]"#;
+    let (code, message) = patch("json-patch", strict, twice).await;
+    assert_eq!(code, 422);
+    let finding = "strict decoding error: json patch duplicate field \"[0].op\"";
+    assert!(message.ends_with(finding), "{message}");
+    assert_eq!(server.get(A).await.json()["size"], 1);
+}
+
 /// Applies a configuration of a widget.
 async fn apply(server: &Server, name: &str, mut config: Value) -> serving::Answer {
     config["kind"] = json!("Widget");

@@ -95,6 +95,8 @@ pub(super) struct Patched {
     admission: Arc<dyn Admission>,
     options: WriteOptions,
     patch: Patch,
+    /// What is wrong with the patch itself: the keys that occur twice.
+    duplicates: Vec<String>,
     names_version: bool,
 }
 
@@ -108,20 +110,12 @@ impl Patched {
         body: &Bytes,
     ) -> Result<Self, Box<Status>> {
         let (patch, duplicates) = match patch_type {
-            PatchType::Json => (Patch::json(body)?, Vec::new()),
+            PatchType::Json => Patch::json(body)?,
             PatchType::Merge => Patch::merge(body)?,
             PatchType::StrategicMerge => Patch::strategic(body)?,
             // That is [`Applied`](super::apply::Applied).
             PatchType::Apply => return Err(errors::unsupported_patch_type().into()),
         };
-        match options.field_validation {
-            FieldValidation::Strict if !duplicates.is_empty() => {
-                let message = format!("strict decoding error: {}", duplicates.join(", "));
-                return Err(errors::bad_request(message).into());
-            }
-            FieldValidation::Warn => duplicates.iter().for_each(|duplicate| request.warn(duplicate)),
-            _ => {}
-        }
         let names_version = match &patch {
             Patch::Merge(value) | Patch::Strategic(value) => {
                 !metadata::text(value, "resourceVersion").is_empty()
@@ -136,6 +130,7 @@ impl Patched {
             admission: Arc::clone(admission),
             options: options.clone(),
             patch,
+            duplicates,
             names_version,
         })
     }
@@ -149,8 +144,8 @@ impl Change for Patched {
         };
         let kind = resource.kind;
         let patched = self.patch.apply(current.clone(), kind.schema)?;
-        let invalid = |patched: &Value, error: String| {
-            let error = FieldError::invalid(&Path::root("patch"), patched.to_string().as_str(), error);
+        let invalid = |error: String| {
+            let error = FieldError::invalid(&Path::root("patch"), patched.shown().as_str(), error);
             Box::new(errors::invalid(GroupResource::new("", ""), "", &[error]))
         };
         let target = Target {
@@ -163,23 +158,19 @@ impl Change for Patched {
             scheme: LEGACY_SCHEME,
         };
         let decoded =
-            decode::from_value(patched.clone(), &target).map_err(|error| invalid(&patched, error.message))?;
+            decode::from_value(patched.object.clone(), &target).map_err(|error| invalid(error.message))?;
+        let findings = self.duplicates.iter().chain(&decoded.strict_errors);
         match self.options.field_validation {
-            FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
-                let error = format!("strict decoding error: {}", decoded.strict_errors.join(", "));
-                return Err(invalid(&patched, error));
-            }
-            FieldValidation::Warn => {
-                for unknown in decoded.strict_errors {
-                    self.request.warn(unknown);
+            FieldValidation::Strict => {
+                let findings: Vec<&str> = findings.map(String::as_str).collect();
+                if !findings.is_empty() {
+                    return Err(invalid(format!("strict decoding error: {}", findings.join(", "))));
                 }
             }
-            _ => {}
+            FieldValidation::Warn => findings.for_each(|finding| self.request.warn(finding)),
+            FieldValidation::Ignore => {}
         }
-        let mut object = self
-            .endpoint
-            .normalise(decoded.value)
-            .map_err(|error| invalid(&patched, error))?;
+        let mut object = self.endpoint.normalise(decoded.value).map_err(invalid)?;
         metadata::accept_replacement(&mut object, resource, &self.request)?;
         track(
             &*self.endpoint,

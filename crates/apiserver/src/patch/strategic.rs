@@ -2,40 +2,88 @@
 //!
 //! [1]: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Map, Value};
 
+use super::go_value::{GoValue, as_text, type_name};
+use crate::errors;
 use crate::schema::{Merge, Object, Schema};
+
+mod lists;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ORDER: &str = "$setElementOrder/";
 const DELETE_VALUES: &str = "$deleteFromPrimitiveList/";
 
-/// Why a patch cannot be applied.
+/// Why a patch cannot be applied, in the words of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StrategicError {
-    #[error("Unknown patch type found: {0}")]
-    UnknownDirective(String),
+    #[error("unknown patch type: {0} in map: {1}")]
+    UnknownDirective(String, String),
+    #[error("merging lists cannot yet be specified in the patch")]
+    MergesList,
     #[error("map: {0} does not contain declared merge key: {1}")]
     NoMergeKey(String, &'static str),
-    #[error("invalid patch format of {0}")]
-    Malformed(&'static str),
-    #[error("$retainKeys list does not contain key {0} of the patch")]
-    NotRetained(String),
+    #[error("expected a {0}, but received a {1}")]
+    WrongType(&'static str, &'static str),
+    #[error("list element types are not identical: [{0} {1}]")]
+    MixedTypes(String, String),
+    #[error("cannot merge lists without merge key for type {0}")]
+    NoKeyToMergeBy(String),
+    #[error("value for key {0} is not a map.")]
+    NotInAMap(usize),
+    #[error("The order in patch list:\n{0}\n doesn't match $setElementOrder list:\n{1}\n")]
+    OtherOrder(String, String),
+    #[error("lists of lists are not supported")]
+    ListOfLists,
+    #[error("invalid patch format of retainKeys")]
+    RetainKeys,
+}
+
+impl StrategicError {
+    /// What a client is told: Kubernetes takes only some of the errors for the client's.
+    pub(super) fn status(&self) -> Box<Status> {
+        match self {
+            Self::RetainKeys => errors::bad_request(self.to_string()).into(),
+            Self::ListOfLists => errors::unprocessable().into(),
+            _ => errors::untyped(self).into(),
+        }
+    }
+
+    fn unknown_directive(directive: &Value, map: &Map<String, Value>) -> Self {
+        Self::UnknownDirective(as_text(directive), shown(map))
+    }
+
+    fn no_merge_key(map: &Map<String, Value>, key: &'static str) -> Self {
+        Self::NoMergeKey(shown(map), key)
+    }
+
+    fn no_object(found: &Value) -> Self {
+        Self::WrongType("map[string]interface {}", type_name(found))
+    }
+
+    fn no_list(found: &Value) -> Self {
+        Self::WrongType("[]interface {}", type_name(found))
+    }
 }
 
 type Result<T> = std::result::Result<T, StrategicError>;
 
-/// Changes `object` by `patch`.
-pub(super) fn apply(object: Value, patch: &Value, schema: &'static Object) -> Result<Value> {
+fn shown(map: &Map<String, Value>) -> String {
+    GoValue(&Value::Object(map.clone())).to_string()
+}
+
+/// Changes `object` by `patch`, and leaves in `patch` what error texts show of it: not what was only said about lists,
+/// nor what was to be removed where there was nothing.
+pub(super) fn apply(object: Value, patch: &mut Value, schema: &'static Object) -> Result<Value> {
     match (object, patch) {
         (Value::Object(object), Value::Object(patch)) => {
-            let merged = map(object, patch, Schema::Object(schema))?;
-            Ok(Value::Object(merged.unwrap_or_default()))
+            map(object, patch, Schema::Object(schema)).map(Value::Object)
         }
-        _ => Err(StrategicError::Malformed("an object")),
+        (_, patch) => Err(StrategicError::no_object(patch)),
     }
 }
 
@@ -47,224 +95,131 @@ fn child(schema: Schema, key: &str) -> Schema {
     }
 }
 
-fn is_directive(key: &str) -> bool {
-    matches!(key, DIRECTIVE | RETAIN_KEYS) || key.starts_with(SET_ORDER) || key.starts_with(DELETE_VALUES)
-}
-
-/// The map after the patch; `None` if the patch deletes it.
+/// The map after the patch.
 fn map(
     mut old: Map<String, Value>,
-    patch: &Map<String, Value>,
+    patch: &mut Map<String, Value>,
     schema: Schema,
-) -> Result<Option<Map<String, Value>>> {
-    match directive(patch)? {
-        Some(Directive::Delete) => return Ok(None),
-        Some(Directive::Replace) => {
-            let rest = patch.iter().filter(|(key, _)| *key != DIRECTIVE);
-            return Ok(Some(
-                rest.map(|(key, value)| (key.clone(), value.clone())).collect(),
-            ));
-        }
-        Some(Directive::Merge) | None => {}
+) -> Result<Map<String, Value>> {
+    if let Some(directive) = patch.get(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => {
+                patch.remove(DIRECTIVE);
+                Ok(patch.clone())
+            }
+            Some("delete") => Ok(Map::new()),
+            _ => Err(StrategicError::unknown_directive(directive, patch)),
+        };
     }
-    if let Some(retained) = patch.get(RETAIN_KEYS) {
-        retain_keys(&mut old, patch, retained)?;
+    if let Some(retained) = patch.remove(RETAIN_KEYS) {
+        retain_keys(&mut old, patch, &retained)?;
     }
-    for (key, value) in patch {
+    order_lists(&mut old, patch, schema)?;
+    for (key, value) in patch.iter() {
         if let Some(list) = key.strip_prefix(DELETE_VALUES) {
-            delete_values(&mut old, list, value)?;
+            delete_values(&mut old, list, value);
         }
     }
-    for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
+    for (key, value) in patch.iter_mut() {
+        if key.starts_with(DELETE_VALUES) {
+            continue;
+        }
         let schema = child(schema, key);
-        let order = patch.get(&format!("{SET_ORDER}{key}"));
-        match value {
-            Value::Null => {
-                old.remove(key);
+        let after = match (old.remove(key), &mut *value) {
+            (_, Value::Null) => continue,
+            // What is opaque to us is nobody's to merge into.
+            (Some(Value::Object(_)), changes @ Value::Object(_)) if schema.is_opaque() => changes.clone(),
+            (Some(Value::Object(before)), Value::Object(changes)) => {
+                Value::Object(map(before, changes, schema)?)
             }
-            Value::Object(changes) => {
-                let before = match old.remove(key) {
-                    Some(Value::Object(before)) => before,
-                    _ => Map::new(),
-                };
-                // What is opaque to us is nobody's to merge into.
-                let after = if schema.is_opaque() {
-                    Some(changes.clone())
-                } else {
-                    map(before, changes, schema)?
-                };
-                if let Some(after) = after {
-                    old.insert(key.clone(), Value::Object(after));
-                }
+            (Some(Value::Array(before)), Value::Array(changes)) => {
+                Value::Array(lists::merge(before, changes, schema)?)
             }
-            Value::Array(changes) => {
-                let before = match old.remove(key) {
-                    Some(Value::Array(before)) => before,
-                    _ => Vec::new(),
-                };
-                old.insert(key.clone(), Value::Array(list(before, changes, schema, order)?));
-            }
-            other => {
-                old.insert(key.clone(), other.clone());
-            }
-        }
+            (_, new) => match taken(new) {
+                Some(new) => new,
+                None => continue,
+            },
+        };
+        old.insert(key.clone(), after);
     }
-    // An order may be given for a list that the patch leaves alone otherwise.
-    for (key, order) in patch {
-        if let Some(name) = key.strip_prefix(SET_ORDER)
-            && !patch.contains_key(name)
-            && let Some(Value::Array(before)) = old.remove(name)
-        {
-            let after = list(before, &[], child(schema, name), Some(order))?;
-            old.insert(name.to_owned(), Value::Array(after));
-        }
-    }
-    Ok(Some(old))
+    Ok(old)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Directive {
-    Merge,
-    Replace,
-    Delete,
+/// A value of the patch for which there is nothing of its type to merge it into. What asks to be deleted, or to
+/// replace something, is not there then.
+fn taken(value: &mut Value) -> Option<Value> {
+    discard_nulls(value);
+    discard_directives(value).then(|| value.clone())
 }
 
-fn directive(patch: &Map<String, Value>) -> Result<Option<Directive>> {
-    match patch.get(DIRECTIVE) {
-        None => Ok(None),
-        Some(Value::String(name)) => match name.as_str() {
-            "merge" => Ok(Some(Directive::Merge)),
-            "replace" => Ok(Some(Directive::Replace)),
-            "delete" => Ok(Some(Directive::Delete)),
-            other => Err(StrategicError::UnknownDirective(other.into())),
-        },
-        Some(other) => Err(StrategicError::UnknownDirective(other.to_string())),
+fn discard_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(discard_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(discard_nulls),
+        _ => {}
     }
+}
+
+/// Whether the value remains.
+fn discard_directives(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) if map.contains_key(DIRECTIVE) => return false,
+        Value::Object(map) => map.retain(|_, value| discard_directives(value)),
+        Value::Array(items) => items.retain_mut(discard_directives),
+        _ => {}
+    }
+    true
 }
 
 fn retain_keys(old: &mut Map<String, Value>, patch: &Map<String, Value>, retained: &Value) -> Result<()> {
-    let retained = retained
-        .as_array()
-        .ok_or(StrategicError::Malformed("$retainKeys list"))?;
+    let retained = retained.as_array().ok_or(StrategicError::RetainKeys)?;
     let retained: HashSet<&str> = retained.iter().filter_map(Value::as_str).collect();
     let is_retained = |key: &str| retained.contains(key);
-    if let Some((key, _)) = patch
+    let is_about_list = |key: &str| key.starts_with(SET_ORDER) || key.starts_with(DELETE_VALUES);
+    if patch
         .iter()
-        .find(|(key, value)| !is_directive(key) && !value.is_null() && !is_retained(key))
+        .any(|(key, value)| !is_about_list(key) && !value.is_null() && !is_retained(key))
     {
-        return Err(StrategicError::NotRetained(key.clone()));
+        return Err(StrategicError::RetainKeys);
     }
     old.retain(|key, _| is_retained(key));
     Ok(())
 }
 
-fn delete_values(old: &mut Map<String, Value>, name: &str, values: &Value) -> Result<()> {
-    let values = values
-        .as_array()
-        .ok_or(StrategicError::Malformed("$deleteFromPrimitiveList"))?;
-    if let Some(Value::Array(list)) = old.get_mut(name) {
-        let values: HashSet<&Value> = values.iter().collect();
-        list.retain(|value| !values.contains(value));
+/// Merges the lists for which the patch gives an order. It need not say anything else about them.
+fn order_lists(old: &mut Map<String, Value>, patch: &mut Map<String, Value>, schema: Schema) -> Result<()> {
+    let names = patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    for name in names {
+        let order = match patch.remove(&format!("{SET_ORDER}{name}")) {
+            Some(Value::Array(order)) => order,
+            Some(other) => return Err(StrategicError::no_list(&other)),
+            None => continue,
+        };
+        let before = match old.remove(&name) {
+            Some(Value::Array(before)) => Some(before),
+            Some(other) => return Err(StrategicError::no_list(&other)),
+            None => None,
+        };
+        let changes = match patch.remove(&name) {
+            Some(Value::Array(changes)) => Some(changes),
+            Some(other) => return Err(StrategicError::no_list(&other)),
+            None => None,
+        };
+        if before.is_some() || changes.is_some() {
+            let merged = lists::merge_in_order(before, changes, &order, child(schema, &name))?;
+            old.insert(name, Value::Array(merged));
+        }
     }
     Ok(())
 }
 
-fn list(old: Vec<Value>, patch: &[Value], schema: Schema, order: Option<&Value>) -> Result<Vec<Value>> {
-    let order = match order {
-        None => None,
-        Some(Value::Array(order)) => Some(order.as_slice()),
-        Some(_) => return Err(StrategicError::Malformed("$setElementOrder list")),
-    };
-    let Schema::List(kind) = schema else {
-        return Ok(patch.to_vec());
-    };
-    match kind.merge {
-        Merge::Replace => Ok(patch.to_vec()),
-        Merge::Values => {
-            let mut present: HashSet<&Value> = old.iter().collect();
-            let added: Vec<Value> = patch
-                .iter()
-                .filter(|value| present.insert(value))
-                .cloned()
-                .collect();
-            let merged = old.into_iter().chain(added).collect();
-            Ok(ordered(merged, order, |value| Some(value)))
-        }
-        Merge::ByKey(key) => {
-            let merged = keyed(old, patch, key, kind.items)?;
-            Ok(ordered(merged, order, |item| item.get(key)))
-        }
+fn delete_values(old: &mut Map<String, Value>, name: &str, values: &Value) {
+    if let (Some(Value::Array(list)), Value::Array(values)) = (old.get_mut(name), values) {
+        let values: HashSet<&Value> = values.iter().collect();
+        list.retain(|value| !values.contains(value));
     }
-}
-
-fn keyed(old: Vec<Value>, patch: &[Value], key: &'static str, items: Schema) -> Result<Vec<Value>> {
-    // A `$patch: replace` anywhere in the list is about the list.
-    let objects = patch
-        .iter()
-        .map(|item| {
-            item.as_object()
-                .ok_or(StrategicError::Malformed("a list of objects"))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let has_key = |item: &Map<String, Value>| item.get(key).is_some_and(|value| !value.is_null());
-    let mut replaces = false;
-    for item in &objects {
-        replaces |= directive(item)? == Some(Directive::Replace) && !has_key(item);
-    }
-    if replaces {
-        let rest = objects.into_iter().filter(|item| !item.contains_key(DIRECTIVE));
-        return Ok(rest.cloned().map(Value::Object).collect());
-    }
-    let mut places: HashMap<Value, usize> = HashMap::new();
-    let mut merged: Vec<Option<Value>> = Vec::with_capacity(old.len());
-    for item in old {
-        if let Some(present) = item.get(key) {
-            places.entry(present.clone()).or_insert(merged.len());
-        }
-        merged.push(Some(item));
-    }
-    for item in objects {
-        let Some(wanted) = item.get(key).filter(|value| !value.is_null()) else {
-            let shown = Value::Object(item.clone()).to_string();
-            return Err(StrategicError::NoMergeKey(shown, key));
-        };
-        let place = *places.entry(wanted.clone()).or_insert_with(|| {
-            merged.push(None);
-            merged.len() - 1
-        });
-        if let Some(present) = merged.get_mut(place) {
-            let before = match present.take() {
-                Some(Value::Object(before)) => before,
-                _ => Map::new(),
-            };
-            *present = map(before, item, items)?.map(Value::Object);
-        }
-    }
-    Ok(merged.into_iter().flatten().collect())
-}
-
-/// The items that the order names, in that order; each of the others stays behind the one it followed.
-fn ordered(items: Vec<Value>, order: Option<&[Value]>, key: impl Fn(&Value) -> Option<&Value>) -> Vec<Value> {
-    let Some(order) = order else {
-        return items;
-    };
-    // An order lists values, or objects with nothing but their key.
-    let mut ranks: HashMap<&Value, usize> = HashMap::new();
-    for (rank, listed) in order.iter().enumerate() {
-        if let Some(listed) = key(listed) {
-            ranks.entry(listed).or_insert(rank);
-        }
-    }
-    let mut place = 0;
-    let mut ranked: Vec<(usize, Value)> = items
-        .into_iter()
-        .map(|item| {
-            if let Some(rank) = key(&item).and_then(|wanted| ranks.get(wanted)) {
-                place = *rank;
-            }
-            (place, item)
-        })
-        .collect();
-    ranked.sort_by_key(|(place, _)| *place);
-    ranked.into_iter().map(|(_, item)| item).collect()
 }

@@ -34,7 +34,7 @@ static THING: Object = Object::new(
 
 fn strategic(object: &Value, patch: &Value) -> Result<Value, Box<Status>> {
     let (patch, _) = Patch::strategic(patch.to_string().as_bytes())?;
-    patch.apply(object.clone(), &THING)
+    Ok(patch.apply(object.clone(), &THING)?.object)
 }
 
 fn text(status: Box<Status>) -> (i32, String) {
@@ -54,7 +54,7 @@ fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
         (
             json!({"tags": [{"name": "c", "from": null}]}),
             "tags",
-            json!([{"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}, {"name": "c"}]),
+            json!([{"name": "c"}, {"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}]),
         ),
         (
             json!({"tags": [{"name": "a", "$patch": "delete"}]}),
@@ -72,14 +72,14 @@ fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
             json!([{"name": "u"}]),
         ),
         (
-            json!({"tags": [{"name": "a", "$patch": "replace", "from": "y"}]}),
+            json!({"tags": [{"name": "b", "from": "y"}, {"name": "c"}, {"name": "a"}]}),
             "tags",
-            json!([{"name": "a", "from": "y"}, {"name": "b"}]),
+            json!([{"name": "b", "from": "y"}, {"name": "c"}, {"name": "a", "from": "x", "notes": {"k": "1"}}]),
         ),
         (
-            json!({"tags": [{"name": "a", "$patch": "merge", "from": "y"}]}),
+            json!({"tags": [{"name": "a", "$patch": "replace", "from": "y"}]}),
             "tags",
-            json!([{"name": "a", "from": "y", "notes": {"k": "1"}}, {"name": "b"}]),
+            json!([]),
         ),
         (
             json!({"tags": [{"name": "a", "$retainKeys": ["name", "from"], "from": "y"}]}),
@@ -97,11 +97,11 @@ fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
             "tags",
             json!([{"name": "c"}, {"name": "a", "from": "x", "notes": {"k": "1"}}, {"name": "b"}]),
         ),
-        (json!({"words": ["r", "p"]}), "words", json!(["p", "q", "r"])),
+        (json!({"words": ["r", "p"]}), "words", json!(["r", "p", "q"])),
         (
             json!({"$deleteFromPrimitiveList/words": ["p"], "words": ["r"]}),
             "words",
-            json!(["q", "r"]),
+            json!(["r", "q"]),
         ),
         (
             json!({"$setElementOrder/words": ["r", "q", "p"], "words": ["r"]}),
@@ -124,7 +124,7 @@ fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
             "labels",
             json!({"m": "2"}),
         ),
-        (json!({"labels": {"$patch": "delete"}}), "labels", Value::Null),
+        (json!({"labels": {"$patch": "delete"}}), "labels", json!({})),
     ] {
         let changed = strategic(&object, &patch).unwrap();
         assert_eq!(changed.get(field).unwrap_or(&Value::Null), &expected, "{patch}");
@@ -139,30 +139,93 @@ fn a_strategic_patch_merges_what_is_a_map_and_replaces_what_is_not() {
 
 #[test]
 fn a_strategic_patch_that_makes_no_sense_is_refused() {
-    for (patch, message) in [
-        (json!({"$patch": "bogus"}), "Unknown patch type found: bogus"),
+    let object = json!({"tags": [{"name": "a"}, {"name": "b"}], "words": ["p"], "labels": {"l": "1"}});
+    for (patch, code, message) in [
         (
-            json!({"tags": [{"from": "x"}]}),
-            "map: {\"from\":\"x\"} does not contain declared merge key: name",
+            json!({"$patch": "bogus"}),
+            500,
+            "unknown patch type: bogus in map: map[$patch:bogus]",
+        ),
+        (
+            json!({"labels": {"$patch": "merge", "m": "2"}}),
+            500,
+            "unknown patch type: merge in map: map[$patch:merge m:2]",
+        ),
+        (
+            json!({"tags": [{"name": "a", "$patch": 1}]}),
+            500,
+            "unknown patch type: %!s(int64=1) in map: map[$patch:1 name:a]",
+        ),
+        (
+            json!({"tags": [{"name": "a", "$patch": "merge"}]}),
+            500,
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            json!({"tags": [{"from": "x", "notes": {"k": "1"}}]}),
+            500,
+            "map: map[from:x notes:map[k:1]] does not contain declared merge key: name",
         ),
         (
             json!({"tags": ["x"]}),
-            "invalid patch format of a list of objects",
+            500,
+            "list element types are not identical: [[map[name:a] map[name:b]] [x]]",
         ),
         (
-            json!({"$retainKeys": 1}),
-            "invalid patch format of $retainKeys list",
+            json!({"tags": [{"name": "a", "$retainKeys": 1}]}),
+            400,
+            "invalid patch format of retainKeys",
+        ),
+        (
+            json!({"labels": {"$retainKeys": ["l"], "m": "2"}}),
+            400,
+            "invalid patch format of retainKeys",
         ),
         (
             json!({"$setElementOrder/tags": 1, "tags": []}),
-            "invalid patch format of $setElementOrder list",
+            500,
+            "expected a []interface {}, but received a int64",
+        ),
+        (
+            json!({"$setElementOrder/tags": [{"name": "b"}, {"name": "a"}], "tags": [{"name": "a"}, {"name": "b"}]}),
+            500,
+            "The order in patch list:\n[map[name:a] map[name:b]]\n doesn't match $setElementOrder list:\n\
+             [map[name:b] map[name:a]]\n",
+        ),
+        (
+            json!({"words": [["p"]]}),
+            500,
+            "list element types are not identical: [[p] [[p]]]",
         ),
     ] {
+        let refused = strategic(&object, &patch).unwrap_err();
         assert_eq!(
-            text(strategic(&json!({}), &patch).unwrap_err()),
-            (400, message.into())
+            refused.reason.as_deref(),
+            (code == 400).then_some("BadRequest"),
+            "{patch}"
         );
+        assert_eq!(text(refused), (code, message.into()), "{patch}");
     }
+}
+
+#[test]
+fn what_a_strategic_patch_brings_is_taken_as_it_is_where_nothing_was() {
+    let patch = json!({"tags": [{"from": "x", "notes": null}, {"name": "y", "$patch": "delete"}],
+                       "words": ["r", "r"], "labels": {"l": "1", "m": null}, "raw": {"$patch": "replace"}});
+    assert_eq!(
+        strategic(&json!({"labels": "none"}), &patch).unwrap(),
+        json!({"tags": [{"from": "x"}], "words": ["r", "r"], "labels": {"l": "1"}})
+    );
+}
+
+#[test]
+fn a_strategic_patch_is_shown_as_go_prints_what_is_left_of_it() {
+    let patch = json!({"labels": {"b": null, "a": 1}, "$setElementOrder/words": ["p"], "raw": {"x": null}});
+    let (patch, _) = Patch::strategic(patch.to_string().as_bytes()).unwrap();
+    let patched = patch.apply(json!({"labels": {}}), &THING).unwrap();
+    assert_eq!(patched.shown(), "map[labels:map[a:1 b:<nil>] raw:map[]]");
+    let (patch, _) = Patch::merge(br#"{"name":1}"#).unwrap();
+    assert_eq!(patch.apply(json!({}), &THING).unwrap().shown(), r#"{"name":1}"#);
 }
 
 #[test]
@@ -171,23 +234,24 @@ fn a_merge_patch_replaces_lists_and_deletes_with_null() {
         Patch::merge(br#"{"tags":[{"name":"u"}],"name":null,"labels":{"a":"1","a":"2"}}"#).unwrap();
     let object = json!({"name": "n", "tags": [{"name": "a"}], "labels": {"b": "3"}});
     assert_eq!(
-        patch.apply(object, &THING),
-        Ok(json!({"tags": [{"name": "u"}], "labels": {"a": "2", "b": "3"}}))
+        patch.apply(object, &THING).unwrap().object,
+        json!({"tags": [{"name": "u"}], "labels": {"a": "2", "b": "3"}})
     );
     assert_eq!(duplicates, ["duplicate field \"labels.a\""]);
 }
 
 #[test]
 fn a_json_patch_does_its_operations_in_order() {
-    let patch = Patch::json(
+    let (patch, _) = Patch::json(
         br#"[{"op":"test","path":"/name","value":"n"},{"op":"add","path":"/atoms/-","value":"2"},
              {"op":"move","from":"/atoms/0","path":"/labels/a"},{"op":"copy","from":"/labels","path":"/raw"},
              {"op":"remove","path":"/name"},{"op":"replace","path":"/labels/a","value":"3"}]"#,
     )
     .unwrap();
+    let object = json!({"name": "n", "atoms": ["1"], "labels": {}});
     assert_eq!(
-        patch.apply(json!({"name": "n", "atoms": ["1"], "labels": {}}), &THING),
-        Ok(json!({"atoms": ["2"], "labels": {"a": "3"}, "raw": {"a": "1"}}))
+        patch.apply(object, &THING).unwrap().object,
+        json!({"atoms": ["2"], "labels": {"a": "3"}, "raw": {"a": "1"}})
     );
 }
 
@@ -200,7 +264,7 @@ fn a_patch_that_does_not_fit_the_object_is_unprocessable() {
         r#"{"op":"copy","from":"/nope","path":"/a"}"#,
         r#"{"op":"add","path":"/atoms/7","value":1}"#,
     ] {
-        let patch = Patch::json(format!("[{operation}]").as_bytes()).unwrap();
+        let (patch, _) = Patch::json(format!("[{operation}]").as_bytes()).unwrap();
         assert_eq!(
             text(
                 patch
@@ -232,7 +296,7 @@ fn what_is_no_patch_is_refused() {
         (
             Patch::strategic(b"[]").unwrap_err(),
             400,
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
         ),
         (
             Patch::json(format!("[{}1]", "1,".repeat(MAX_OPERATIONS)).as_bytes()).unwrap_err(),
@@ -253,7 +317,7 @@ fn a_json_patch_cannot_make_an_object_grow_without_bound() {
     let doubling = vec![r#"{"op":"copy","from":"/raw","path":"/raw/-"}"#; 64].join(",");
     let nesting = vec![r#"{"op":"copy","from":"","path":"/raw/0"}"#; 200].join(",");
     for operations in [doubling, nesting] {
-        let patch = Patch::json(format!("[{operations}]").as_bytes()).unwrap();
+        let (patch, _) = Patch::json(format!("[{operations}]").as_bytes()).unwrap();
         let status = patch.apply(json!({"raw": ["x"]}), &THING).unwrap_err();
         assert_eq!(status.code, Some(413));
     }
@@ -264,9 +328,8 @@ fn a_json_patch_does_not_shift_a_long_list_over_and_over() {
     let list = vec![0; 100_000];
     let apply = |steps: Vec<Value>| {
         let patch = json!(steps).to_string();
-        Patch::json(patch.as_bytes())
-            .unwrap()
-            .apply(json!({"raw": list}), &THING)
+        let (patch, _) = Patch::json(patch.as_bytes()).unwrap();
+        Ok::<_, Box<Status>>(patch.apply(json!({"raw": list}), &THING)?.object)
     };
     let remove = json!({"op": "remove", "path": "/raw/0"});
     let left = apply(vec![remove.clone(); 100]).unwrap();
@@ -334,23 +397,22 @@ proptest! {
     #[test]
     fn the_empty_patch_changes_nothing(object in plain_object()) {
         prop_assert_eq!(strategic(&object, &json!({})), Ok(object.clone()));
-        prop_assert_eq!(Patch::Merge(json!({})).apply(object.clone(), &THING), Ok(object));
+        let patched = Patch::Merge(json!({})).apply(object.clone(), &THING).unwrap();
+        prop_assert_eq!(patched.object, object);
     }
 
     #[test]
     fn merging_twice_is_merging_once(object in plain_object(), patch in plain_object()) {
         for patch in [Patch::Merge(patch.clone()), Patch::Strategic(patch)] {
-            let once = patch.apply(object.clone(), &THING).unwrap();
-            prop_assert_eq!(patch.apply(once.clone(), &THING), Ok(once));
+            let once = patch.apply(object.clone(), &THING).unwrap().object;
+            prop_assert_eq!(patch.apply(once.clone(), &THING).unwrap().object, once);
         }
     }
 
     #[test]
     fn without_lists_and_directives_both_merges_are_the_same(object in plain_object(), patch in plain_object()) {
-        prop_assert_eq!(
-            Patch::Merge(patch.clone()).apply(object.clone(), &THING),
-            Patch::Strategic(patch).apply(object, &THING)
-        );
+        let merged = Patch::Merge(patch.clone()).apply(object.clone(), &THING).unwrap();
+        prop_assert_eq!(merged.object, Patch::Strategic(patch).apply(object, &THING).unwrap().object);
     }
 
     #[test]
