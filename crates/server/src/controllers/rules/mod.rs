@@ -11,7 +11,7 @@ mod report;
 mod schedule;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
@@ -25,7 +25,7 @@ use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{self, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::apply::tell;
@@ -95,20 +95,10 @@ impl Pokes {
 /// # Errors
 /// Those of the store.
 pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
-    let settings = &shared.settings.scheduled;
-    if !settings.enabled {
+    if !shared.settings.scheduled.enabled {
         return std::future::pending().await;
     }
-    let pace = Pace {
-        interval: settings.interval,
-        minimum_interval: settings.minimum_interval,
-    };
-    let mut controller = Rules {
-        place: shared.board.rules.begin(Schedule::new(pace)),
-        workers: JoinSet::new(),
-        credentials: Arc::new(NamespaceCredentials::new(&shared.context)),
-        shared: Arc::clone(&shared),
-    };
+    let mut controller = Rules::new(&shared);
     loop {
         let events = controller.list().await?;
         controller.follow(events).await?;
@@ -116,22 +106,36 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
     }
 }
 
-/// Work that ended.
-struct Ended {
-    work: Work,
-    outcome: Result<Followed, Box<Status>>,
-}
+/// What came of work.
+type Outcome = Result<Followed, Box<Status>>;
 
 struct Rules<'a> {
     shared: Arc<Shared>,
     /// What is on the board; gone from there when the controller ends.
     place: report::Place<'a>,
-    workers: JoinSet<Ended>,
+    workers: JoinSet<Outcome>,
+    /// What each of them does.
+    doing: HashMap<task::Id, Work>,
     /// Tells whose credentials are equal.
     credentials: Arc<NamespaceCredentials>,
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        let settings = &shared.settings.scheduled;
+        let pace = Pace {
+            interval: settings.interval,
+            minimum_interval: settings.minimum_interval,
+        };
+        Self {
+            place: shared.board.rules.begin(Schedule::new(pace)),
+            workers: JoinSet::new(),
+            doing: HashMap::new(),
+            credentials: Arc::new(NamespaceCredentials::new(&shared.context)),
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Looks at all streams; returns what happens to them from then on.
     async fn list(&mut self) -> Result<WatchEvents, Box<Status>> {
         let streams = Arc::clone(&self.shared.context.streams);
@@ -185,9 +189,7 @@ impl Rules<'_> {
                     }
                     None => return Ok(()),
                 },
-                Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => {
-                    self.end(ended.map_err(errors::internal_error)?);
-                }
+                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => self.end(ended),
                 repositories = shared.rule_pokes.take() => {
                     for repository in repositories {
                         self.place.lock().poke(&repository, Instant::now());
@@ -205,9 +207,10 @@ impl Rules<'_> {
     fn begin(&mut self, work: Work) {
         let shared = Arc::clone(&self.shared);
         let credentials = Arc::clone(&self.credentials);
-        self.workers.spawn(self.shared.acting.track_future(async move {
+        let to_do = work.clone();
+        self.go_on(work, async move {
             let context = &shared.context;
-            let outcome = match &work {
+            match &to_do {
                 Work::List(repository, followers) => {
                     let lister = Lister {
                         context,
@@ -217,13 +220,26 @@ impl Rules<'_> {
                     Box::pin(lister.follow(repository, followers)).await
                 }
                 Work::Tell(key, _) => tell(context, key).await.map(|_| Followed::default()),
-            };
-            Ended { work, outcome }
-        }));
+            }
+        });
     }
 
-    fn end(&mut self, ended: Ended) {
-        let Ended { work, outcome } = ended;
+    /// Lets work go on beside other work.
+    fn go_on(&mut self, work: Work, doing: impl Future<Output = Outcome> + Send + 'static) {
+        let task = self.workers.spawn(self.shared.acting.track_future(doing));
+        self.doing.insert(task.id(), work);
+    }
+
+    /// Work ended.
+    fn end(&mut self, ended: Result<(task::Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // A mistake that only these rules lead to must not keep the others from being followed.
+            Err(error) => (error.id(), Err(errors::internal_error(error).into())),
+        };
+        let Some(work) = self.doing.remove(&id) else {
+            return;
+        };
         let done = match &outcome {
             Ok(followed) => {
                 if let Work::List(repository, _) = &work {
@@ -253,7 +269,65 @@ async fn wait_until(moment: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use imagestream_testkit::content::Content;
+    use imagestream_testkit::registry::TestRegistry;
+    use serde_json::json;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
+    use crate::controllers::ImportMetrics;
+    use crate::image::testing::TestServer;
+    use crate::settings::{ControllerSettings, ScheduledSettings};
+
+    /// Longest wait for what must happen.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    #[tokio::test]
+    async fn a_list_that_panics_is_made_again_and_disturbs_no_other() {
+        #![allow(clippy::panic, reason = "a list that panics is what is tested")]
+        let registry = TestRegistry::start(Content::new().dangling_tag("a/b", "1"));
+        let server = TestServer::start().await;
+        let rules = format!(
+            "[{{name: r, repository: {}/a/b, match: {{glob: '*'}}, importPolicy: {{insecure: true}}}}]",
+            registry.host()
+        );
+        let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+            "metadata": {"name": "s", "annotations": {RULES_ANNOTATION: rules}}});
+        server.post("admin", "imagestreams", &stream, 201).await;
+        let settings = ControllerSettings {
+            scheduled: ScheduledSettings {
+                // What was not done is tried again then, if that is sooner than after a pause.
+                interval: Duration::from_millis(200),
+                minimum_interval: Duration::from_millis(1),
+                ..ScheduledSettings::default()
+            },
+            ..ControllerSettings::default()
+        };
+        let metrics = ImportMetrics::register(&prometheus::Registry::new()).unwrap();
+        let shared = Shared::new(&server.context, &settings, metrics, &Arc::default()).unwrap();
+        let schedule =
+            AbortOnDropHandle::new(tokio::spawn(super::super::scheduled::run(Arc::clone(&shared))));
+        let mut controller = Rules::new(&shared);
+        let events = controller.list().await.unwrap();
+        let work = controller.start().unwrap();
+        controller.go_on(work, async { panic!("a mistake") });
+        let followed = async {
+            loop {
+                let (_, stream) = server.get("imagestreams/s").await;
+                if stream["spec"]["tags"][0]["name"] == "1" {
+                    break;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            ended = controller.follow(events) => panic!("it ends: {ended:?}"),
+            followed = tokio::time::timeout(PATIENCE, followed) => followed.unwrap(),
+        }
+        drop(schedule);
+    }
 
     #[tokio::test]
     async fn pushes_that_are_too_many_have_to_be_told_again() {

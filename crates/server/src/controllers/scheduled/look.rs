@@ -65,6 +65,19 @@ pub(super) struct Looked {
     pub(super) cause: Option<String>,
 }
 
+impl Looked {
+    /// By a mistake of ours: nobody knows how far it came. It is tried again, ever more rarely.
+    pub(super) fn by_mistake(before: Settled) -> Self {
+        Self {
+            outcome: Outcome::Failed(FailureKind::Other),
+            settled: before.unknown(),
+            feedback: HostFeedback::default(),
+            gets: 0,
+            cause: None,
+        }
+    }
+}
+
 /// How a look ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {

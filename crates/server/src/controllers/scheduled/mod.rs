@@ -17,6 +17,7 @@ mod report;
 mod settled;
 mod turns;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ use imagestream_apiserver::selectors::label::LabelSelector;
 use imagestream_apiserver::storage::failed;
 use imagestream_follow::{HostBudget, Options, SourceId};
 use imagestream_registry::sources::{PullBy, RegistryRules};
-use tokio::task::{JoinSet, yield_now};
+use tokio::sync::mpsc;
+use tokio::task::{self, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub(crate) use self::board::Board;
@@ -46,6 +48,7 @@ use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
 use self::lists::Lists;
 use self::look::{Look, Looked};
+use self::settled::Settled;
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
 use crate::context::Context;
@@ -66,32 +69,10 @@ const SPARE_NAMESPACES: usize = 1_024;
 /// # Errors
 /// Those of the store.
 pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
-    let settings = &shared.settings.scheduled;
-    if !settings.enabled {
+    if !shared.settings.scheduled.enabled {
         return std::future::pending().await;
     }
-    let default = Options::default();
-    let context = &shared.context;
-    let lists = Lists::load(&context.store, context.engine.platform()).await;
-    let (place, mut pokes) = shared.board.begin(
-        lists.map_err(failed)?,
-        Options {
-            interval: settings.interval,
-            minimum_interval: settings.minimum_interval,
-            host: HostBudget {
-                checks_per_minute: settings.checks_per_minute_per_host,
-                ..default.host
-            },
-            ..default
-        },
-    );
-    let mut controller = Scheduled {
-        credentials: NamespaceCredentials::new(&shared.context),
-        registry_rules: Arc::new(policy::rules(&shared.context).await?),
-        looks: JoinSet::new(),
-        place,
-        shared,
-    };
+    let (mut controller, mut pokes) = Scheduled::begin(shared).await?;
     loop {
         let events = controller.list().await?;
         controller.follow(events, &mut pokes).await?;
@@ -99,13 +80,14 @@ pub(super) async fn run(shared: Arc<Shared>) -> Result<(), Box<Status>> {
     }
 }
 
-/// A look that has ended.
-struct Ended {
+/// A look that goes on.
+struct Doing {
     id: SourceId,
     key: SourceKey,
     host: String,
     done: Done,
-    looked: Looked,
+    /// What was remembered of the source when it began.
+    settled: Settled,
 }
 
 /// Why the controller lists again.
@@ -120,10 +102,41 @@ struct Scheduled {
     place: board::Place,
     credentials: NamespaceCredentials,
     registry_rules: Arc<RegistryRules>,
-    looks: JoinSet<Ended>,
+    looks: JoinSet<Looked>,
+    /// What each of them does.
+    doing: HashMap<task::Id, Doing>,
 }
 
 impl Scheduled {
+    /// Takes its place on the board; what is said to have been pushed is heard from then on.
+    async fn begin(shared: Arc<Shared>) -> Result<(Self, mpsc::Receiver<Name>), Box<Status>> {
+        let settings = &shared.settings.scheduled;
+        let context = &shared.context;
+        let default = Options::default();
+        let lists = Lists::load(&context.store, context.engine.platform()).await;
+        let (place, pokes) = shared.board.begin(
+            lists.map_err(failed)?,
+            Options {
+                interval: settings.interval,
+                minimum_interval: settings.minimum_interval,
+                host: HostBudget {
+                    checks_per_minute: settings.checks_per_minute_per_host,
+                    ..default.host
+                },
+                ..default
+            },
+        );
+        let controller = Self {
+            credentials: NamespaceCredentials::new(context),
+            registry_rules: Arc::new(policy::rules(context).await?),
+            looks: JoinSet::new(),
+            doing: HashMap::new(),
+            place,
+            shared,
+        };
+        Ok((controller, pokes))
+    }
+
     fn context(&self) -> &Context {
         &self.shared.context
     }
@@ -163,7 +176,7 @@ impl Scheduled {
     async fn follow(
         &mut self,
         mut events: impl StreamExt<Item = Event> + Unpin,
-        pokes: &mut tokio::sync::mpsc::Receiver<Name>,
+        pokes: &mut mpsc::Receiver<Name>,
     ) -> Result<(), Box<Status>> {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,11 +194,7 @@ impl Scheduled {
                         return Ok(());
                     }
                 }
-                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => {
-                    let ended = ended.map_err(errors::internal_error)?;
-                    let Ended { id, key, host, done, looked } = ended;
-                    self.place.lock().ended(id, &key, &host, done, looked);
-                }
+                Some(ended) = self.looks.join_next_with_id(), if !self.looks.is_empty() => self.ended(ended),
                 Some(name) = pokes.recv() => {
                     if let Some(reference) = name.reference() {
                         let host = host(&reference, &self.registry_rules);
@@ -239,20 +248,46 @@ impl Scheduled {
             rules: Arc::clone(&self.registry_rules),
             settled,
         };
+        let doing = Doing {
+            id,
+            key,
+            host,
+            done: Done::of(&work),
+            settled,
+        };
         let state = self.place.handle();
-        self.looks.spawn(self.shared.acting.track_future(async move {
+        self.go_on(doing, async move {
             let followers = || state.lock().followers(id);
-            let done = Done::of(&work);
-            let looked = Box::pin(look.work(work, followers)).await;
-            Ended {
-                id,
-                key,
-                host,
-                done,
-                looked,
-            }
-        }));
+            Box::pin(look.work(work, followers)).await
+        });
         Ok(())
+    }
+
+    /// Lets a look go on beside others.
+    fn go_on(&mut self, doing: Doing, look: impl Future<Output = Looked> + Send + 'static) {
+        let task = self.looks.spawn(self.shared.acting.track_future(look));
+        self.doing.insert(task.id(), doing);
+    }
+
+    /// A look has ended.
+    fn ended(&mut self, ended: Result<(task::Id, Looked), JoinError>) {
+        let (id, looked) = match ended {
+            Ok((id, looked)) => (id, Some(looked)),
+            Err(error) => {
+                // A mistake that only this source leads to must not keep the others from being followed, nor have it
+                // forgotten which hosts want to be left alone.
+                tracing::error!(%error, "a look at a source ended by a mistake");
+                (error.id(), None)
+            }
+        };
+        let Some(doing) = self.doing.remove(&id) else {
+            return;
+        };
+        let looked = looked.unwrap_or_else(|| Looked::by_mistake(doing.settled));
+        let Doing {
+            id, key, host, done, ..
+        } = doing;
+        self.place.lock().ended(id, &key, &host, done, looked);
     }
 
     /// Learns of a change.

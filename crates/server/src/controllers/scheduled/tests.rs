@@ -1,4 +1,5 @@
 use imagestream_apiserver::paths::{PathEndpoint, PathRequest};
+use imagestream_follow::Visit;
 use imagestream_store::Write;
 use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
@@ -190,6 +191,56 @@ async fn a_tag_that_moves_is_imported_and_one_that_does_not_is_left_alone() {
     let settled = place.stream("s").await;
     place.looks(3).await;
     assert_eq!(version(&place.stream("s").await), version(&settled));
+}
+
+#[tokio::test]
+async fn a_look_that_panics_is_made_again_and_what_is_known_of_hosts_is_kept() {
+    #![allow(clippy::panic, reason = "a look that panics is what is tested")]
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let (mut controller, mut pokes) = Scheduled::begin(Arc::clone(&place.shared)).await.unwrap();
+    let events = controller.list().await.unwrap();
+    let refusal = imagestream_follow::Feedback {
+        refused: true,
+        retry_after: Some(NEVER),
+        quota: None,
+    };
+    let begun = loop {
+        let next = controller.place.lock().next();
+        match next {
+            Next::Look(begun) => break begun,
+            Next::Wait(wait) => sleep(wait.unwrap()).await,
+        }
+    };
+    {
+        let mut state = controller.place.lock();
+        let now = state.clock.now();
+        state.scheduler.visit("other.test", now);
+        state.scheduler.visited("other.test", now, None, &refusal);
+    }
+    let doing = Doing {
+        id: begun.id,
+        done: Done::of(&begun.work),
+        key: begun.key,
+        host: begun.host,
+        settled: begun.settled,
+    };
+    controller.go_on(doing, async { panic!("a mistake") });
+    let _running = AbortOnDropHandle::new(tokio::spawn(async move {
+        controller.follow(events, &mut pokes).await.unwrap();
+    }));
+    registry.set_content(app("new"));
+    let moved = registry.content().digest("team/app", "v1");
+    place.until("s", |stream| newest(stream) == moved).await;
+    let state = place.shared.board.state().unwrap();
+    let mut state = state.lock();
+    let now = state.clock.now();
+    assert!(matches!(
+        state.scheduler.visit("other.test", now),
+        Visit::LeftAlone(_)
+    ));
 }
 
 #[tokio::test]
