@@ -51,3 +51,47 @@ impl Default for HostBudget {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Asked, Feedback, Followed, Millis, Poll, Scheduler, Source, What};
+
+    #[test]
+    fn an_interval_out_of_bounds_counts_as_the_bound() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        for (wanted, counts) in [
+            (Duration::from_secs(1), Duration::from_secs(60)),
+            (366 * day, 31 * day),
+            (day, day),
+        ] {
+            let mut scheduler = Scheduler::new(Options::default());
+            let source = Source {
+                host: "h",
+                repository: "a",
+                what: What::Tag("1"),
+                credential: 0,
+                insecure: false,
+            };
+            let followed = Followed {
+                tag: "t",
+                source,
+                interval: Some(wanted),
+            };
+            let mut now = Millis(1_000_000_000_000);
+            scheduler.set_stream("n/s", [followed], now);
+            let mut asked = Vec::new();
+            while asked.len() < 2 {
+                match scheduler.poll(now) {
+                    Poll::Ask(id) => {
+                        asked.push(now);
+                        scheduler.asked(id, now, Asked::Unchanged, &Feedback::default());
+                    }
+                    Poll::Wait(Some(until)) => now = until,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(asked[1].since(asked[0]), counts, "{wanted:?}");
+        }
+    }
+}

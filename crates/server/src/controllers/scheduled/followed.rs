@@ -16,10 +16,9 @@ use super::settled::FailureKind;
 use crate::controllers::import_controller::is_pending;
 
 /// Annotation of a stream's tag (`spec.tags[].annotations`): how often its source is looked at, such as `5m` or
-/// `2h 30m`, in place of the interval of the server. It may not be less than the server's minimum.
+/// `2h 30m`, in place of the interval of the server. [`Options`](imagestream_follow::Options) say how short and how long
+/// it may be; one that can't be read is as good as none.
 pub(super) const INTERVAL: &str = "follow.imagestream/interval";
-/// Longest interval that is obeyed.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A tag whose source is looked at on a schedule.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,10 +154,9 @@ fn is_imported(tag: &TagReference, history: Option<&NamedTagEventList>) -> bool 
 fn interval(tag: &TagReference) -> Option<Duration> {
     let text = tag.annotations.as_ref()?.get(INTERVAL)?;
     let interval: SignedDuration = text.trim().parse().ok()?;
-    let interval = Duration::try_from(interval)
+    Duration::try_from(interval)
         .ok()
-        .filter(|interval| !interval.is_zero())?;
-    Some(interval.min(LONGEST_INTERVAL))
+        .filter(|interval| !interval.is_zero())
 }
 
 /// The import of some tags of a stream in the state that it was read in: exactly these, as their spec has them.
@@ -306,7 +304,12 @@ mod tests {
         for unreadable in ["", "soon", "-5m", "0s", "5"] {
             assert_eq!(interval(unreadable), None, "{unreadable:?}");
         }
-        assert_eq!(interval("999999h"), Some(LONGEST_INTERVAL));
+        let long = Duration::from_secs(999_999 * 3600);
+        assert_eq!(
+            interval("999999h"),
+            Some(long),
+            "who schedules it knows the bounds"
+        );
     }
 
     #[test]
