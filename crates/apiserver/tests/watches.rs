@@ -3,7 +3,10 @@
 
 mod serving;
 
+use futures::StreamExt as _;
 use http_body_util::BodyExt;
+use imagestream_apiserver::endpoint::WatchEvent;
+use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::storage::Keeping;
 use imagestream_store::Store as _;
 use serde_json::{Value, json};
@@ -193,6 +196,30 @@ async fn a_watch_ends_when_its_time_is_over() {
         ))
         .await;
     assert_eq!((future.code, future.text.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn a_watch_tells_all_that_was_committed_before_its_end_however_late_it_is_asked() {
+    for on_disk in [false, true] {
+        let server = Server::keeping(Keeping { on_disk }).await;
+        let first = server.create(json!({"metadata": {"name": "first"}})).await.json();
+        let from = first["metadata"]["resourceVersion"].as_str().unwrap();
+        // It ends at once, as one does that could not run for longer than its time.
+        let options = ListOptions {
+            timeout_seconds: Some(0),
+            ..ListOptions::changes_after(from.parse().unwrap())
+        };
+        let watch = server.objects.watch("n", options).await.unwrap();
+        let names = Vec::from_iter((0..30).map(|number| format!("w{number:02}")));
+        for name in &names {
+            assert_eq!(server.create(json!({"metadata": {"name": name}})).await.code, 201);
+        }
+        let told = watch.map(|event| match event {
+            WatchEvent::Added(object) => object.into_value().unwrap()["metadata"]["name"].clone(),
+            _ => panic!("nothing else happened"),
+        });
+        assert_eq!(told.collect::<Vec<_>>().await, names, "on disk: {on_disk}");
+    }
 }
 
 #[tokio::test]

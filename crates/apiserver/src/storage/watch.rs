@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::{FutureExt as _, stream};
 use imagestream_store::cache::{CacheError, CachedChange, Entry, Watcher};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ use crate::options::{ListOptions, resource_version};
 
 /// Time between bookmarks.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a watch that has reached its end waits for what was committed before; then it tells what is known.
+const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 /// Shortest time after which a watch ends that did not say when; another as long is added at random, so that
 /// clients do not come back all at once.
 const LEAST_SECONDS: u64 = 1800;
@@ -33,6 +35,8 @@ struct Feed {
     queue: VecDeque<WatchEvent>,
     end: Instant,
     next_bookmark: Instant,
+    /// Up to which revision a watch still tells that has reached its end.
+    last: Option<u64>,
     is_over: bool,
 }
 
@@ -66,6 +70,7 @@ impl Objects {
             queue: VecDeque::new(),
             end: now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
             next_bookmark: now + BOOKMARK_INTERVAL,
+            last: None,
             is_over: false,
             options,
         };
@@ -172,7 +177,15 @@ impl Feed {
     }
 
     /// Waits for something to send. Whether the watch goes on.
+    ///
+    /// A watch tells all that was committed before its end, also if this server was too busy to do so in time: a client
+    /// that asks for a short one may take what it says for all that there is.
     async fn advance(&mut self) -> Result<bool, Box<Status>> {
+        if self.last.is_none() && Instant::now() >= self.end {
+            let cache = &self.objects.cache;
+            let last = cache.wait_until_current(Instant::now() + PATIENCE_AT_END).await;
+            self.last = Some(last.unwrap_or_else(|_| cache.list("\0").revision));
+        }
         let watcher = match &mut self.position {
             Position::Following(watcher) => watcher,
             Position::After(revision) => {
@@ -182,8 +195,8 @@ impl Feed {
                         self.position = Position::Following(Box::new(watcher));
                         return Ok(true);
                     }
-                    // The revision did not happen in time: there is nothing to say.
-                    Err(CacheError::Behind) => return Ok(false),
+                    // If the revision did not happen in time there is nothing to say.
+                    Err(CacheError::Behind) => return Ok(self.last.is_none()),
                     Err(CacheError::Stopped) => return Ok(false),
                     Err(CacheError::TooOld) => {
                         let current = self.objects.cache.list("\0").revision;
@@ -197,14 +210,21 @@ impl Feed {
         } else {
             self.end
         };
-        let commit = tokio::select! {
-            commit = watcher.next() => Some(commit),
-            () = sleep_until(wake) => None,
+        let commit = match self.last {
+            Some(last) if watcher.position() >= last => return Ok(false),
+            Some(_) => match watcher.next().now_or_never() {
+                None => return Ok(false),
+                commit => commit,
+            },
+            None => tokio::select! {
+                commit = watcher.next() => Some(commit),
+                () = sleep_until(wake) => None,
+            },
         };
         let position = watcher.position();
         let Some(commit) = commit else {
             if Instant::now() >= self.end {
-                return Ok(false);
+                return Ok(true);
             }
             self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
             let bookmark = self.bookmark(position);
