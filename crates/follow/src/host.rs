@@ -351,6 +351,10 @@ impl Host {
         if self.paused_until > now {
             return Some((self.paused_until, self.why.unwrap_or(Why::Refused)));
         }
+        // One request finds out whether it is there again. Until that has ended all others wait.
+        if self.is_open() && self.why == Some(Why::Unreachable) {
+            return Some((now, Why::Unreachable));
+        }
         let quota = [
             self.allowance.check_at(now),
             self.allowance.fetch_at(now).filter(|_| self.moved() > 0),
@@ -518,6 +522,11 @@ mod tests {
         assert_eq!(
             host.throttled(Millis(1001)),
             Some((Millis(16_000), Why::Unreachable))
+        );
+        // Its pause is over, and nobody knows yet whether it answers.
+        assert_eq!(
+            host.throttled(Millis(17_500)),
+            Some((Millis(17_500), Why::Unreachable))
         );
         host.not_reached(INTERVAL, Millis(16_000));
         assert_eq!(
