@@ -1,5 +1,6 @@
 //! `imagestreammappings`: records an image that was pushed to a registry in a stream. The image and the stream that
-//! points at it are written in one transaction.
+//! points at it are written in one transaction. If the stream is refused the image alone is written, as
+//! clients know it.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use super::images::new_image;
 use super::limits::of_namespace;
-use super::stream_write::{complete, finish, identify, to_value, typed};
+use super::stream_write::{complete, finish, identify, is_refusal, to_value, typed};
 use super::tag_writer::{Subject, TagWriter, turn};
 use crate::context::Context;
 use crate::schema;
@@ -175,16 +176,36 @@ impl Mappings {
         let mut edited = subject.stream.clone();
         if push::record(&mut edited, &mapping.tag, &event) {
             let resolved = status_update(edited, subject.stream.clone());
-            let stream = finish(&self.context, resolved).await?;
+            let stream = match finish(&self.context, resolved).await {
+                Ok(stream) => stream,
+                Err(status) => {
+                    if is_refusal(&status) && !writer.dry_run {
+                        self.keep_image(&push).await?;
+                    }
+                    return Err(status);
+                }
+            };
             let write = streams.put(&to_value(&stream)?)?;
             let unchanged = Precondition::ModRevision(write.key().to_owned(), subject.revision());
             push.add(unchanged, write);
         }
         Ok(push)
     }
+
+    /// Stores the image of a push whose stream is refused, unless it is there.
+    async fn keep_image(&self, push: &Push) -> Result<(), Box<Status>> {
+        if push.writes.is_empty() {
+            return Ok(());
+        }
+        match self.context.store.commit(&push.preconditions, &push.writes).await {
+            // Somebody else created it.
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
 }
 
-/// One transaction.
+/// One transaction; of the image alone until the stream is added.
 #[derive(Default)]
 struct Push {
     preconditions: Vec<Precondition>,
@@ -238,6 +259,7 @@ impl Endpoint for Mappings {
 mod tests {
     use std::sync::Arc;
 
+    use imagestream_api::allowed_registries::{AllowedRegistries, RegistryLocation};
     use imagestream_api::stream::repository::RegistryHosts;
     use serde_json::{Value, json};
 
@@ -414,7 +436,36 @@ mod tests {
              \"s\" is forbidden: requested usage of openshift.io/images exceeds the maximum limit per \
              openshift.io/ImageStream (2 > 1)"
         );
-        assert_eq!(server.images().await, [digest("a")]);
+        assert_eq!(history(&server, "t").await, [digest("a")]);
+        assert_eq!(server.images().await, [digest("a"), digest("b")]);
+    }
+
+    #[tokio::test]
+    async fn an_image_stays_when_its_stream_is_refused_unless_it_is_only_tried() {
+        let allowed = RegistryLocation {
+            domain_name: "registry.example.com".into(),
+            insecure: false,
+        };
+        let options = Options {
+            allowed_registries: AllowedRegistries::new(&[allowed]).unwrap(),
+            ..Options::default()
+        };
+        let server = with_stream(TestServer::start_with(options).await).await;
+        let before = server.get("imagestreams/s").await;
+        let pushed = mapping("a", "t");
+        let target = "/apis/image.openshift.io/v1/namespaces/n/imagestreammappings?dryRun=All";
+        assert_eq!(server.send("admin", "POST", target, Some(&pushed)).await.0, 422);
+        assert_eq!(server.images().await, [""; 0]);
+        // Again, when it is there.
+        for _ in 0..2 {
+            let refused = server.post("admin", MAPPINGS, &pushed, 422).await;
+            assert_eq!(
+                refused["details"]["causes"][0]["field"],
+                "status.tags[t].items[0].dockerImageReference"
+            );
+            assert_eq!(server.images().await, [digest("a")]);
+        }
+        assert_eq!(server.get("imagestreams/s").await, before);
     }
 
     #[tokio::test]

@@ -48,6 +48,12 @@ pub(crate) async fn finish(context: &Context, resolved: Resolved) -> Result<Imag
     resolved.finish(limit.as_deref(), &context.allowed_registries)
 }
 
+/// Whether [`prepare`] and [`finish`] failed because the stream may not be so, and not because something was not to be had:
+/// it is invalid, names what it must not, or is over a limit. Trying again will not help.
+pub(crate) fn is_refusal(status: &Status) -> bool {
+    status.reason.as_deref() == Some("Invalid")
+}
+
 /// A stream as it is stored, with its resource version, and the revision of its last change.
 ///
 /// # Errors
