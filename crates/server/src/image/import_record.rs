@@ -4,6 +4,9 @@
 //! they made of it, without fetching anything again. An import of more images than a transaction holds creates images
 //! first and writes the stream last: it never points at images that are not there. Dropping the future leaves either
 //! nothing, or all of it, or some of those images that nothing points at yet.
+//!
+//! Where the stream is refused (it would be invalid, or over a limit) the images are created without it, as clients know
+//! it; where an image is, those that come before it.
 
 use imagestream_api::field;
 use imagestream_api::stream::source::StreamKey;
@@ -22,7 +25,7 @@ use jiff::Timestamp;
 use super::import_events::{self, Told};
 use super::imports::Effects;
 use super::repository_note;
-use super::stream_write::{complete, identify, prepare, read, to_value};
+use super::stream_write::{complete, identify, is_refusal, prepare, read, to_value};
 use crate::context::Context;
 
 /// How often results are applied to a stream that others keep changing.
@@ -54,7 +57,8 @@ pub(super) struct Recorded {
 ///
 /// # Errors
 /// 422 if the stream or an image would be invalid, 409 if the client named a version of the stream that is not its
-/// last any more; those of the store. Then the stream is as it was, save for a note of a limit that it would exceed.
+/// last any more; those of the store. Then the stream is as it was, save for a note of a limit that it would exceed. After a
+/// refusal (422) images are there all the same.
 pub(super) async fn record(
     recording: &Recording<'_>,
     import: &ImageStreamImport,
@@ -77,9 +81,25 @@ pub(super) async fn record(
         let images = match &mut images {
             Some(images) => images,
             // What is created does not depend on the stream.
-            None => images.insert(NewImages::new(context, &applied.images, now.0)?),
+            None => {
+                let (valid, refusal) = valid(&applied.images);
+                let mut new = NewImages::new(context, valid, now.0)?;
+                if let Some(refusal) = refusal {
+                    recording.keep(&mut new).await?;
+                    return Err(refusal);
+                }
+                images.insert(new)
+            }
         };
-        let stream = recording.prepare(&applied, stored.as_ref(), revision).await?;
+        let stream = match recording.prepare(&applied, stored.as_ref(), revision).await {
+            Ok(stream) => stream,
+            Err(status) => {
+                if is_refusal(&status) {
+                    recording.keep(images).await?;
+                }
+                return Err(status);
+            }
+        };
         let is_written = applied.write != StreamWrite::Nothing;
         let committed = recording
             .commit(images, is_written.then_some(&stream), revision)
@@ -198,6 +218,17 @@ impl Recording<'_> {
         tracing::warn!(%namespace, %name, %why, "could not note in the stream that a limit kept tags from being imported");
     }
 
+    /// Creates the images that don't exist, for a stream that is refused.
+    async fn keep(&self, images: &mut NewImages) -> Result<(), Box<Status>> {
+        // Each attempt that fails found another one that somebody else created.
+        for _ in 0..=images.0.len() {
+            if let Committed::At(_) = self.commit(images, None, None).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Creates the images that don't exist and writes the stream, if it changes, in place of what was last written at
     /// `revision`.
     async fn commit(
@@ -303,10 +334,6 @@ struct NewImage {
 impl NewImages {
     fn new(context: &Context, built: &[Image], now: Timestamp) -> Result<Self, Box<Status>> {
         let images = built.iter().map(|built| {
-            let errors = validation::image(built);
-            if !errors.is_empty() {
-                return Err(field::invalid("Image", name(built), &errors).into());
-            }
             let mut identified = built.clone();
             identify(&mut identified.metadata, now);
             Ok(NewImage {
@@ -361,6 +388,18 @@ impl NewImages {
         });
         shown.collect()
     }
+}
+
+/// The images up to the first one that is invalid, and what is wrong with that.
+fn valid(images: &[Image]) -> (&[Image], Option<Box<Status>>) {
+    for (position, image) in images.iter().enumerate() {
+        let errors = validation::image(image);
+        if !errors.is_empty() {
+            let refusal = field::invalid("Image", name(image), &errors);
+            return (&images[..position], Some(refusal.into()));
+        }
+    }
+    (images, None)
 }
 
 fn name(image: &Image) -> &str {

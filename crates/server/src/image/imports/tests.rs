@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use imagestream_api::allowed_registries::{AllowedRegistries, RegistryLocation};
+use imagestream_api::types::GROUP;
 use imagestream_store::{Limits, Write};
 use imagestream_testkit::auth::Auth;
 use imagestream_testkit::content::Content;
@@ -278,10 +279,11 @@ async fn who_may_not_create_images_imports_only_from_allowed_registries() {
     server.post("admin", IMPORTS, &preview, 201).await;
     let refused = server.post("admin", IMPORTS, &two_tags(&registry), 422).await;
     assert_eq!(refused["details"]["kind"], "ImageStream");
+    assert_eq!(server.get("imagestreams/s").await.0, 404);
     assert_eq!(
-        server.images().await,
-        Vec::<String>::new(),
-        "images of a refused stream are not created"
+        server.images().await.len(),
+        2,
+        "images outlive the refusal of their stream"
     );
 }
 
@@ -371,7 +373,7 @@ async fn a_limit_that_keeps_tags_out_is_noted_in_a_stream_that_exists() {
     assert_eq!((&noted["tag"], &noted["items"]), (&json!("v2"), &Value::Null));
     assert_eq!(text(noted, "/conditions/0/message"), message);
     assert_eq!(noted["conditions"][0]["generation"], 2);
-    assert_eq!(server.images().await.len(), 1);
+    assert_eq!(server.images().await.len(), 2);
 
     let elsewhere = json!({"kind": "ImageStreamImport", "apiVersion": "image.openshift.io/v1",
         "metadata": {"name": "new"}, "spec": {"import": true, "images": [
@@ -379,6 +381,7 @@ async fn a_limit_that_keeps_tags_out_is_noted_in_a_stream_that_exists() {
             {"from": {"kind": "DockerImage", "name": of(&tags[2])}, "to": {"name": "b"}, "importPolicy": {"insecure": true}}]}});
     server.post("admin", IMPORTS, &elsewhere, 422).await;
     assert_eq!(server.get("imagestreams/new").await.0, 404);
+    assert_eq!(server.images().await.len(), 3);
 }
 
 #[tokio::test]
@@ -407,14 +410,44 @@ async fn what_cannot_be_an_import_is_refused_before_any_registry_is_asked() {
 }
 
 #[tokio::test]
-async fn an_image_that_no_store_would_take_fails_the_import_whole() {
+async fn an_image_that_no_store_would_take_fails_the_import_after_the_images_before_it() {
     let server = TestServer::start().await;
     let members = [("linux/amd64", Image::new()), ("linux/", Image::new().layers(2))];
-    let content = Content::new().index("a/b", "v1", members, false);
+    let content = Content::new()
+        .image("a/first", "v0", Image::new().layers(4))
+        .index("a/b", "v1", members, false)
+        .image("a/last", "v1", Image::new().layers(3));
     let registry = TestRegistry::start(content);
-    let mut import = import(&[(&format!("{}/a/b:v1", registry.host()), "v1")]);
-    import["spec"]["images"][0]["importPolicy"]["importMode"] = json!("PreserveOriginal");
+    let of = |image: &str| format!("{}/a/{image}", registry.host());
+    let mut import = import(&[
+        (&of("first:v0"), "v0"),
+        (&of("b:v1"), "v1"),
+        (&of("last:v1"), "v2"),
+    ]);
+    import["spec"]["images"][1]["importPolicy"]["importMode"] = json!("PreserveOriginal");
     let answer = server.post("admin", IMPORTS, &import, 422).await;
     assert_eq!(answer["details"]["kind"], "Image");
+    assert_eq!(
+        server.images().await.len(),
+        3,
+        "the first one and the members of the list"
+    );
+    assert_eq!(server.get("imagestreams/s").await.0, 404);
+}
+
+#[tokio::test]
+async fn images_of_a_refused_stream_stay_unless_they_are_only_tried() {
+    let (server, registry) = (TestServer::start().await, registry());
+    let mut tags = two_tags(&registry);
+    tags["spec"]["images"][1]["referencePolicy"] = json!({"type": "Bogus"});
+    let tried = format!("/apis/{GROUP}/v1/namespaces/n/{IMPORTS}?dryRun=All");
+    assert_eq!(server.send("admin", "POST", &tried, Some(&tags)).await.0, 422);
     assert_eq!(server.images().await, Vec::<String>::new());
+    // Again, when they are there.
+    for _ in 0..2 {
+        let refused = server.post("admin", IMPORTS, &tags, 422).await;
+        assert_eq!(refused["details"]["kind"], "ImageStream");
+        assert_eq!(server.images().await.len(), 2);
+        assert_eq!(server.get("imagestreams/s").await.0, 404);
+    }
 }
