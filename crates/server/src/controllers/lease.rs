@@ -30,6 +30,9 @@ pub(crate) struct Timing {
     /// How long after the beginning of its last renewal the holder acts. Less than `duration`: the difference is what
     /// a clock may be slow, and what it may take to stop.
     pub(crate) deadline: Duration,
+    /// How long after that a holder may still try to renew it that could not begin in time, as it did not run for a
+    /// while. Between `deadline` and `duration`: nobody else has the lease yet.
+    pub(crate) latest: Duration,
     /// Time between renewals.
     pub(crate) renewal: Duration,
     /// Pause before another try.
@@ -41,6 +44,7 @@ impl Default for Timing {
         Self {
             duration: Duration::from_secs(10),
             deadline: Duration::from_secs(7),
+            latest: Duration::from_secs(9),
             renewal: Duration::from_secs(3),
             retry: Duration::from_secs(1),
         }
@@ -162,8 +166,15 @@ impl Lease {
     pub(crate) async fn keep(&self, mut term: Term) {
         loop {
             sleep_until(term.renewed + self.timing.renewal).await;
-            let deadline = term.renewed + self.timing.deadline;
-            match timeout_at(deadline, self.renew(&mut term)).await {
+            let end = self.end_of_renewal(&term);
+            let renewal = async {
+                // What is too late is not begun.
+                if Instant::now() >= end {
+                    std::future::pending::<()>().await;
+                }
+                self.renew(&mut term).await
+            };
+            match timeout_at(end, renewal).await {
                 Ok(Some(began)) => term.renewed = began,
                 Ok(None) => {
                     tracing::warn!("another server has the lease of the controllers");
@@ -175,6 +186,14 @@ impl Lease {
                 }
             }
         }
+    }
+
+    /// When a renewal that begins now must have succeeded.
+    fn end_of_renewal(&self, term: &Term) -> Instant {
+        let deadline = term.renewed + self.timing.deadline;
+        // One that begins late gets the time of one try.
+        let late = (Instant::now() + self.timing.retry).min(term.renewed + self.timing.latest);
+        deadline.max(late)
     }
 
     /// Renews the lease once, however often that has to be tried. When the successful try began; nothing if somebody

@@ -252,6 +252,51 @@ async fn a_store_that_is_away_for_a_moment_costs_nobody_the_lease_and_one_that_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_that_did_not_run_for_a_while_keeps_what_nobody_else_can_have_yet() {
+    for (millis, keeps) in [(6_900, true), (7_500, true), (8_900, true), (9_100, false)] {
+        let slate = Arc::new(Slate::default());
+        let (first, _) = candidate(&slate);
+        let term = first.acquire().await;
+        let renewed = term.renewed;
+        let keeping = tokio::spawn(async move {
+            first.keep(term).await;
+            Instant::now()
+        });
+        tokio::task::yield_now().await;
+        // Its timers run out, but nothing of it ran when they did.
+        tokio::time::advance(Duration::from_millis(millis)).await;
+        sleep(SECOND).await;
+        let record = read(&slate.value().unwrap()).unwrap();
+        assert_eq!(record.renewals, u64::from(keeps), "{millis}");
+        if keeps {
+            sleep(60 * SECOND).await;
+            assert!(!keeping.is_finished(), "{millis}");
+            keeping.abort();
+        } else {
+            let stopped = keeping.await.unwrap() - renewed;
+            assert!(stopped < Timing::default().duration, "{stopped:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_runs_again_but_cannot_reach_the_store_stops_acting_before_another_takes_over() {
+    let slate = Arc::new(Slate::default());
+    let (first, link) = candidate(&slate);
+    let term = first.acquire().await;
+    let renewed = term.renewed;
+    let keeping = tokio::spawn(async move {
+        first.keep(term).await;
+        Instant::now()
+    });
+    tokio::task::yield_now().await;
+    link.is_cut.store(true, Ordering::SeqCst);
+    tokio::time::advance(Duration::from_millis(8_500)).await;
+    let stopped = keeping.await.unwrap() - renewed;
+    assert!(stopped < Timing::default().duration, "{stopped:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn commits_whose_outcome_nobody_knows_cost_nobody_the_lease() {
     let slate = Arc::new(Slate::default());
     let (first, _) = candidate(&slate);

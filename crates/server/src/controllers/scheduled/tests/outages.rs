@@ -171,7 +171,9 @@ async fn nothing_is_kept_of_hosts_that_could_not_be_reached_when_nobody_names_th
         state
             .scheduler
             .visited(host, now, failure, &imagestream_follow::Feedback::default());
-        state.causes.insert(host.to_owned(), "connection refused".to_owned());
+        state
+            .causes
+            .insert(host.to_owned(), "connection refused".to_owned());
     }
     state.tidy();
     assert!(state.causes.is_empty(), "{:?}", state.causes);
