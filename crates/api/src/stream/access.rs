@@ -40,8 +40,7 @@ pub fn needed(stream: &ImageStream, stored: Option<&ImageStream>) -> BTreeSet<St
         .collect()
 }
 
-/// The streams of other namespaces of which the caller learns at most that they don't exist, as clients know it: what is in
-/// them is not told, not even by what is said of a reference that is refused.
+/// The streams of other namespaces of which the caller does not learn whether they exist: not even a refusal says so.
 pub(super) fn hidden(
     stream: &ImageStream,
     stored: Option<&ImageStream>,

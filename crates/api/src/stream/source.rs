@@ -36,7 +36,7 @@ pub enum Source {
     Missing,
     /// It could not be read; why.
     Unreadable(String),
-    /// Who asks may not know what is in it.
+    /// Who asks may not know whether there is one.
     Hidden,
 }
 

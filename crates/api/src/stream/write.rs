@@ -109,11 +109,8 @@ impl Write {
         let before = stored.as_ref();
         let mut errors = access::denied(&stream, before, &answers.reviews);
         let mut sources = answers.sources.clone();
-        for key in access::hidden(&stream, before, &answers.reviews) {
-            if let Some(source) = sources.get_mut(&key).filter(|source| **source != Source::Missing) {
-                *source = Source::Hidden;
-            }
-        }
+        let hidden = access::hidden(&stream, before, &answers.reviews);
+        sources.extend(hidden.into_iter().map(|key| (key, Source::Hidden)));
         errors.extend(resolve::resolve(
             &mut stream,
             before,
