@@ -124,6 +124,32 @@ async fn a_patch_that_makes_no_widget_is_shown_as_it_was_sent_or_as_what_it_made
     assert_eq!(server.get(A).await.json()["size"], 1);
 }
 
+#[tokio::test]
+async fn a_page_does_not_say_twice_which_state_it_is_of() {
+    let server = Server::start().await;
+    for name in ["a", "b"] {
+        server.create(widget(name)).await;
+    }
+    let all = "/apis/example.org/v1/namespaces/n/widgets";
+    let first = server.get(&format!("{all}?limit=1")).await.json();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let next = |more: &str| {
+        let (server, path) = (&server, format!("{all}?limit=1&continue={token}{more}"));
+        async move { server.get(&path).await }
+    };
+    assert_eq!(next("").await.names(), ["b"]);
+    assert_eq!(next("&resourceVersion=0").await.names(), ["b"]);
+    let refused = next(&format!("&resourceVersion={version}")).await;
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (
+            400,
+            "specifying resource version is not allowed when using continue"
+        )
+    );
+}
+
 /// Applies a configuration of a widget.
 async fn apply(server: &Server, name: &str, mut config: Value) -> serving::Answer {
     config["kind"] = json!("Widget");

@@ -170,6 +170,7 @@ async fn pages_of_a_list_show_one_state_whatever_happens_in_between() {
         }
         let first = server.get(&format!("{ALL}?limit=2")).await;
         assert_eq!(first.names(), ["a", "b"], "on disk: {on_disk}");
+        assert_eq!(first.json()["metadata"]["remainingItemCount"], 3);
         server.send("DELETE", &format!("{ALL}/c"), &[], "").await;
         server.create(widget("bb")).await;
         let mut names = Vec::new();
@@ -189,6 +190,34 @@ async fn pages_of_a_list_show_one_state_whatever_happens_in_between() {
         }
         assert_eq!(names, ["c", "d", "e"], "on disk: {on_disk}");
         assert_eq!(server.get(ALL).await.names(), ["a", "b", "bb", "d", "e"]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_tells_how_much_follows_unless_a_selector_leaves_out_some() {
+    for on_disk in [false, true] {
+        let server = Server::keeping(Keeping { on_disk }).await;
+        for name in ["a", "b", "c", "d", "e"] {
+            server.create(widget(name)).await;
+        }
+        let page = |query: String| {
+            let (server, path) = (&server, format!("{ALL}?limit=2{query}"));
+            async move { server.get(&path).await.json()["metadata"].clone() }
+        };
+        let first = page(String::new()).await;
+        server.create(widget("f")).await;
+        let version = first["resourceVersion"].as_str().unwrap();
+        let of_version = page(format!("&resourceVersion={version}")).await;
+        assert_eq!(of_version["remainingItemCount"], 3, "on disk: {on_disk}");
+        let token = first["continue"].as_str().unwrap();
+        let second = page(format!("&continue={token}")).await;
+        assert_eq!(second["remainingItemCount"], 1, "on disk: {on_disk}");
+        let token = second["continue"].as_str().unwrap();
+        let last = page(format!("&continue={token}")).await;
+        assert_eq!(last.get("remainingItemCount"), None);
+        let selected = page("&labelSelector=!none".into()).await;
+        assert!(selected["continue"].is_string());
+        assert_eq!(selected.get("remainingItemCount"), None);
     }
 }
 

@@ -31,6 +31,10 @@ impl Objects {
         let asked = resource_version(&options.resource_version)?;
         if !options.continue_token.is_empty() {
             let token = ContinueToken::decode(&options.continue_token)?;
+            if asked > 0 {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(errors::bad_request(message).into());
+            }
             return self.continued(namespace, options, &token).await;
         }
         let exact = match options.resource_version_match {
@@ -162,6 +166,11 @@ impl Objects {
                 }
                 if list.items.len() == limit && (page.more || position + 1 < count) {
                     list.continue_token = token(&item.key, &scope, page.revision);
+                    if is_whole {
+                        let unread = count - position - 1 + usize::from(page.more);
+                        let rest = self.count_after(&scope, &item.key, page.revision).max(unread);
+                        list.remaining = Some(rest.try_into().unwrap_or(i64::MAX));
+                    }
                     return Ok(list);
                 }
             }
@@ -170,6 +179,18 @@ impl Objects {
                 return Ok(list);
             }
         }
+    }
+
+    /// How many objects follow a key at a revision, as far as memory can tell: it does not know those that are gone.
+    /// Clients are [told][1] not to rely on the number.
+    ///
+    /// [1]: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/
+    fn count_after(&self, scope: &str, key: &str, revision: u64) -> usize {
+        let entries = self.cache.list(scope).entries;
+        let following = entries.iter().rev().take_while(|entry| &*entry.key > key);
+        following
+            .filter(|entry| entry.create_revision <= revision)
+            .count()
     }
 
     fn chooses(&self, item: &KeyValue, options: &ListOptions) -> bool {

@@ -2,9 +2,9 @@
 //!
 //! [1]: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 
-use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, NO_PAD};
+use base64::{DecodeError, Engine as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,13 @@ const MAX_TOKEN_BYTES: usize = 4096;
 /// Where a list goes on, and which state it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContinueToken {
-    #[serde(rename = "v")]
+    #[serde(rename = "v", default)]
     version: String,
     /// The state that all pages show; -1: whatever is there now.
-    #[serde(rename = "rv")]
+    #[serde(rename = "rv", default)]
     pub revision: i64,
     /// The first key that may follow, without what is common to all.
+    #[serde(default)]
     pub start: String,
 }
 
@@ -57,30 +58,46 @@ impl ContinueToken {
     /// # Errors
     /// 400 if it is none of our tokens.
     pub fn decode(token: &str) -> Result<Self, Box<Status>> {
-        let invalid = |why: &dyn std::fmt::Display| {
-            Box::new(errors::bad_request(format!(
-                "invalid continue token: continue key is not valid: {why}"
-            )))
-        };
+        Self::read(token).map_err(|why| {
+            let message = format!("invalid continue token: continue key is not valid: {why}");
+            errors::bad_request(message).into()
+        })
+    }
+
+    fn read(token: &str) -> Result<Self, String> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(invalid(&"it is too long"));
+            return Err("it is too long".into());
         }
-        let bytes = BASE64
-            .decode(token.trim_end_matches('='))
-            .map_err(|error| invalid(&error))?;
+        let text = token.trim_end_matches('=');
+        let bytes = BASE64.decode(text).map_err(|error| {
+            let place = match error {
+                DecodeError::InvalidByte(place, _) => place,
+                _ => text.len().saturating_sub(1),
+            };
+            format!("illegal base64 data at input byte {place}")
+        })?;
         let token: Self = serde_json::from_slice(&bytes).map_err(|_| {
             let seen = bytes.first().copied().unwrap_or_default();
-            invalid(&format_args!(
-                "invalid character '\\u{seen:04x}' looking for beginning of value"
-            ))
+            format!("invalid character '\\u{seen:04x}' looking for beginning of value")
         })?;
-        if token.version != VERSION || token.start.is_empty() {
-            return Err(invalid(
-                &"incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        if token.version != VERSION {
+            return Err(format!(
+                "server does not recognize this encoded version {}",
+                token.version
             ));
         }
-        if token.start.contains("..") && token.start.split('/').any(|part| part == "..") {
-            return Err(invalid(&"it leads elsewhere"));
+        if token.revision == 0 {
+            return Err(format!(
+                "incorrect encoded start resourceVersion (version {VERSION})"
+            ));
+        }
+        if token.start.is_empty() {
+            return Err(format!("encoded start key empty (version {VERSION})"));
+        }
+        let start = token.start.strip_prefix('/').unwrap_or(&token.start);
+        let leads_elsewhere = |part: &str| matches!(part, "" | "." | "..");
+        if !start.is_empty() && start.split('/').any(leads_elsewhere) {
+            return Err(token.start);
         }
         Ok(token)
     }
@@ -103,18 +120,39 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        let other_version = BASE64.encode(r#"{"v":"v0","rv":1,"start":"/b"}"#);
-        let elsewhere = BASE64.encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"/../b"}"#);
-        for token in [
-            "garbage",
-            "%",
-            "e30",
-            &other_version,
-            &elsewhere,
-            &"e".repeat(5000),
+        for (json, why) in [
+            (
+                r#"{"v":"v0","rv":1,"start":"/b"}"#,
+                "server does not recognize this encoded version v0",
+            ),
+            ("{}", "server does not recognize this encoded version "),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":0,"start":"/b"}"#,
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":1,"start":""}"#,
+                "encoded start key empty (version meta.k8s.io/v1)",
+            ),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"/../b"}"#, "/../b"),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"a//b"}"#, "a//b"),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"/a/./b"}"#, "/a/./b"),
+            ("[", "invalid character '\\u005b' looking for beginning of value"),
         ] {
-            let status = ContinueToken::decode(token).unwrap_err();
-            assert_eq!(status.code, Some(400), "{token}");
+            let status = ContinueToken::decode(&BASE64.encode(json)).unwrap_err();
+            let message = format!("invalid continue token: continue key is not valid: {why}");
+            assert_eq!(
+                (status.code, status.message),
+                (Some(400), Some(message)),
+                "{json}"
+            );
         }
+        for (token, place) in [("%", 0), ("ab%d", 2), ("abcde", 4)] {
+            let message = ContinueToken::decode(token).unwrap_err().message.unwrap();
+            let expected = format!("illegal base64 data at input byte {place}");
+            assert!(message.ends_with(&expected), "{token}: {message}");
+        }
+        let long = ContinueToken::decode(&"e".repeat(5000)).unwrap_err();
+        assert_eq!(long.code, Some(400));
     }
 }
