@@ -17,7 +17,8 @@ use crate::errors;
 use crate::kind::Verb;
 use crate::metadata;
 use crate::negotiation::{
-    Accepted, BodyFormat, Encoding, PatchType, Shape, WITHOUT_PROTOBUF, body_format, negotiate, patch_type,
+    Accepted, BodyFormat, Encoding, LIST_MEDIA_TYPES, MEDIA_TYPES, PatchType, Shape, WITHOUT_PROTOBUF,
+    body_format, negotiate, patch_type,
 };
 use crate::options::{DeleteOptions, ListOptions, Write, WriteOptions};
 use crate::paths::PathRequest;
@@ -114,11 +115,15 @@ impl Dispatcher {
             return Err(errors::method_not_allowed().into());
         }
         let aggregates = matches!(path.trim_end_matches('/'), "/api" | "/apis");
-        let accepted = negotiate(header(head, ACCEPT), |encoding, shape| match shape {
-            Shape::Object => true,
-            Shape::Discovery(_) => aggregates && encoding != Encoding::Protobuf,
-            _ => false,
-        })?;
+        let accepted = negotiate(
+            header(head, ACCEPT),
+            &MEDIA_TYPES,
+            |encoding, shape| match shape {
+                Shape::Object => true,
+                Shape::Discovery(_) => aggregates && encoding != Encoding::Protobuf,
+                _ => false,
+            },
+        )?;
         let document = match accepted.shape {
             Shape::Object => document,
             _ => crate::discovery::answer(&self.api, path, &accepted).unwrap_or(document),
@@ -137,15 +142,18 @@ impl Dispatcher {
         if !has(verb) {
             return Err(errors::method_not_allowed().into());
         }
-        let is_list = matches!(verb, Verb::List | Verb::DeleteCollection);
+        let offered: &[&str] = match verb {
+            Verb::List | Verb::Watch => &LIST_MEDIA_TYPES,
+            _ => &MEDIA_TYPES,
+        };
         let has_protobuf = protobuf::has_form(endpoint.resource().kind.schema);
-        let accepted = negotiate(header(head, ACCEPT), |encoding, shape| {
+        let accepted = negotiate(header(head, ACCEPT), offered, |encoding, shape| {
             let is_protobuf = encoding == Encoding::Protobuf;
             match shape {
                 Shape::Object => !is_protobuf || has_protobuf,
                 Shape::Table(_) => !is_protobuf,
-                Shape::PartialObjectMetadata(_) => !is_list,
-                Shape::PartialObjectMetadataList(_) => is_list,
+                // Whether the answer is a list turns out when it is there.
+                Shape::PartialObjectMetadata(_) | Shape::PartialObjectMetadataList(_) => true,
                 Shape::Discovery(_) => false,
             }
         })?;

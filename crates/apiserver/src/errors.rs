@@ -196,6 +196,19 @@ pub fn not_acceptable(available: &[&str]) -> Status {
     detailed(failure(406, "NotAcceptable", message), StatusDetails::default())
 }
 
+/// 406: the media types that the client accepts are served, but not what it asks to be made of the answer.
+#[must_use]
+pub fn no_such_representation(available: &[&str]) -> Status {
+    let types = available.join(", ");
+    failed_conversion(format!("only the following media types are accepted: {types}"))
+}
+
+/// 406: what the client asks to be made of the answer cannot be made of this one.
+#[must_use]
+pub fn failed_conversion(message: impl Into<String>) -> Status {
+    failure(406, "NotAcceptable", message)
+}
+
 /// 415: the body is in a format that is not read here.
 #[must_use]
 pub fn unsupported_media_type(supported: &[&str]) -> Status {

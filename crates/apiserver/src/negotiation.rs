@@ -15,6 +15,21 @@ pub const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.kubernetes.protobuf",
 ];
 
+/// Those that error texts offer for a list, which can also be watched.
+pub const LIST_MEDIA_TYPES: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
+/// Those in which a watch can be written.
+pub const STREAM_MEDIA_TYPES: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
 /// The same for kinds that protobuf does not have.
 pub const WITHOUT_PROTOBUF: [&str; 2] = ["application/json", "application/yaml"];
 
@@ -202,7 +217,8 @@ impl<'a> Clause<'a> {
             _ => None,
         };
         match of("as") {
-            "" => Some(Shape::Object),
+            // A group or a version alone ask for something of no kind.
+            "" if of("g").is_empty() && of("v").is_empty() => Some(Shape::Object),
             "Table" => meta.map(Shape::Table),
             "PartialObjectMetadata" => meta.map(Shape::PartialObjectMetadata),
             "PartialObjectMetadataList" => meta.map(Shape::PartialObjectMetadataList),
@@ -216,12 +232,16 @@ impl<'a> Clause<'a> {
     }
 
     fn accepted(&self, serves: &impl Fn(Encoding, Shape) -> bool) -> Option<Accepted> {
-        let is_known_stream = |(name, value): &(&str, &str)| *name != "stream" || *value == "watch";
+        let encoding = self.encoding()?;
+        // There is no stream of YAML documents in the API.
+        let is_known_stream = |(name, value): &(&str, &str)| {
+            *name != "stream" || value.is_empty() || (*value == "watch" && encoding != Encoding::Yaml)
+        };
         if self.quality == 0 || !self.parameters.iter().all(is_known_stream) {
             return None;
         }
         let accepted = Accepted {
-            encoding: self.encoding()?,
+            encoding,
             shape: self.shape()?,
             pretty: self.parameters.contains(&("pretty", "1")),
         };
@@ -240,9 +260,14 @@ fn thousandths(text: &str) -> Option<u16> {
     Some(whole.checked_mul(1000)?.saturating_add(decimals).min(1000))
 }
 
-/// The form for an `Accept` header, among those that this path `serves`; otherwise 406.
+/// The form for an `Accept` header, among those that this path `serves`.
+///
+/// # Errors
+/// 406, worded for whether it is the media type that is not served or what is to be made of the answer. The text lists
+/// the media types that are `offered`.
 pub fn negotiate(
     accept: Option<&str>,
+    offered: &[&str],
     serves: impl Fn(Encoding, Shape) -> bool,
 ) -> Result<Accepted, Box<Status>> {
     let accept = accept.unwrap_or_default().trim();
@@ -254,11 +279,14 @@ pub fn negotiate(
         .take(MAX_CLAUSES)
         .filter_map(Clause::parse)
         .collect();
+    if clauses.iter().all(|clause| clause.encoding().is_none()) {
+        return Err(errors::not_acceptable(offered).into());
+    }
     clauses.sort_by_key(|clause| (Reverse(clause.quality), clause.kind == "*", clause.subtype == "*"));
     clauses
         .iter()
         .find_map(|clause| clause.accepted(&serves))
-        .ok_or_else(|| errors::not_acceptable(&MEDIA_TYPES).into())
+        .ok_or_else(|| errors::no_such_representation(&MEDIA_TYPES).into())
 }
 
 fn media_type(content_type: &str) -> String {
@@ -377,12 +405,17 @@ mod tests {
                 form(Json, Shape::Discovery(DiscoveryVersion::V2)),
             ),
         ] {
-            assert_eq!(negotiate(Some(accept), |_, _| true), Ok(expected), "{accept}");
+            assert_eq!(
+                negotiate(Some(accept), &MEDIA_TYPES, |_, _| true),
+                Ok(expected),
+                "{accept}"
+            );
         }
-        assert_eq!(negotiate(None, |_, _| true), Ok(Accepted::JSON));
+        assert_eq!(negotiate(None, &MEDIA_TYPES, |_, _| true), Ok(Accepted::JSON));
         assert_eq!(
             negotiate(
                 Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+                &MEDIA_TYPES,
                 |_, shape| { shape == Shape::Object }
             ),
             Ok(Accepted::JSON)
@@ -394,16 +427,40 @@ mod tests {
         for accept in [
             "application/xml",
             "text/csv",
-            "application/json;as=Table;v=v2;g=meta.k8s.io",
-            "application/json;q=0",
+            "application/xml;as=Table",
             "nonsense",
         ] {
-            let status = negotiate(Some(accept), |_, _| true).unwrap_err();
+            let status = negotiate(Some(accept), &LIST_MEDIA_TYPES, |_, _| true).unwrap_err();
             assert_eq!(status.code, Some(406), "{accept}");
             assert_eq!(
                 status.message.as_deref(),
                 Some(
                     "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+                     application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+                     application/vnd.kubernetes.protobuf;stream=watch"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_of_an_answer_is_told_apart_from_media_types() {
+        for accept in [
+            "application/json;as=Table;v=v2;g=meta.k8s.io",
+            "application/json;as=Table",
+            "application/json;as=Foo",
+            "application/json;v=v1",
+            "application/json;q=0",
+            "application/yaml;stream=watch",
+            "text/csv, application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
+        ] {
+            let serves = |encoding, shape| encoding != Encoding::Protobuf || shape == Shape::Object;
+            let status = negotiate(Some(accept), &LIST_MEDIA_TYPES, serves).unwrap_err();
+            assert_eq!((status.code, &status.details), (Some(406), &None), "{accept}");
+            assert_eq!(
+                status.message.as_deref(),
+                Some(
+                    "only the following media types are accepted: application/json, application/yaml, \
                      application/vnd.kubernetes.protobuf"
                 )
             );
@@ -471,7 +528,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_has_an_answer(accept in "[a-z*/;,=.q0-9 ]{0,64}") {
-            let _ = negotiate(Some(&accept), |_, _| true);
+            let _ = negotiate(Some(&accept), &MEDIA_TYPES, |_, _| true);
         }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::endpoint::{Endpoint, Object, ObjectList, Outcome, Request};
 use crate::errors;
-use crate::negotiation::{Accepted, Encoding, Shape, is_pretty, negotiate};
+use crate::negotiation::{Accepted, Encoding, MEDIA_TYPES, Shape, is_pretty, negotiate};
 use crate::ordered::Ordered;
 use crate::paths::PathAnswer;
 use crate::protobuf;
@@ -34,14 +34,19 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
 /// Bytes of a list that are written at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A status as the answer to a request: with its code, in the encoding that `Accept` asks for, else JSON.
+/// A status as the answer to a request: with its code, in the encoding that `Accept` asks for, else JSON. A failure is
+/// not in the encoding of what was to be made of an answer.
 #[must_use]
 pub fn status(status: &Status, head: &Parts) -> Response<ResponseBody> {
     let accept = head
         .headers
         .get(http::header::ACCEPT)
         .and_then(|value| value.to_str().ok());
-    let accepted = negotiate(accept, |_, _| true).unwrap_or(Accepted::JSON);
+    let is_success = status.status.as_deref() == Some("Success");
+    let accepted = negotiate(accept, &MEDIA_TYPES, |_, shape| {
+        is_success || shape == Shape::Object
+    });
+    let accepted = accepted.unwrap_or(Accepted::JSON);
     let accepted = Accepted {
         shape: Shape::Object,
         ..accepted
@@ -137,12 +142,49 @@ fn object(
             let mut tables = Tables::new(&**endpoint, request, version)?;
             (tables.of_object(&object), Form::Json)
         }
+        Shape::PartialObjectMetadata(_) if is_list(endpoint) => {
+            return Err(is_a_list(endpoint, endpoint.resource().kind.kind));
+        }
         Shape::PartialObjectMetadata(version) => {
             (partial(&object, version.api_version()), Form::Object(&PARTIAL))
         }
+        Shape::PartialObjectMetadataList(version) if is_list(endpoint) => {
+            let items = object.get("items").and_then(Value::as_array);
+            let items = items.into_iter().flatten();
+            let shown = json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": version.api_version(),
+                "metadata": object.get("metadata"),
+                "items": items.map(|item| partial(item, version.api_version())).collect::<Vec<_>>(),
+            });
+            (shown, Form::ListOf(&PARTIAL))
+        }
+        Shape::PartialObjectMetadataList(_) => return Err(is_no_list(endpoint)),
         _ => (object, Form::Object(endpoint.resource().kind.schema)),
     };
     Ok(whole(code, &shown, form, accepted, head))
+}
+
+/// Whether the objects of an endpoint are lists themselves.
+fn is_list(endpoint: &Arc<dyn Endpoint>) -> bool {
+    endpoint.resource().kind.kind.ends_with("List")
+}
+
+fn is_a_list(endpoint: &Arc<dyn Endpoint>, list_kind: &str) -> Box<Status> {
+    let package = endpoint.resource().kind.package;
+    errors::failed_conversion(format!(
+        "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{list_kind})"
+    ))
+    .into()
+}
+
+fn is_no_list(endpoint: &Arc<dyn Endpoint>) -> Box<Status> {
+    let kind = endpoint.resource().kind;
+    errors::failed_conversion(format!(
+        "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
+        kind.package, kind.kind
+    ))
+    .into()
 }
 
 /// What an answer is in protobuf.
@@ -187,6 +229,7 @@ fn list(
             let mut tables = Tables::new(&**endpoint, request, version)?;
             tables.of_list(list, &metadata)?
         }
+        Shape::PartialObjectMetadata(_) => return Err(is_a_list(endpoint, resource.list_kind)),
         Shape::PartialObjectMetadataList(version) => {
             form = Form::ListOf(&PARTIAL);
             let items = list.items.into_iter().map(|item| {

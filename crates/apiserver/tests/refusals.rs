@@ -150,6 +150,63 @@ async fn a_page_does_not_say_twice_which_state_it_is_of() {
     );
 }
 
+#[tokio::test]
+async fn what_cannot_be_made_of_an_answer_is_refused_in_json() {
+    let server = Server::start().await;
+    server.create(widget("a")).await;
+    let all = "/apis/example.org/v1/namespaces/n/widgets";
+    let none = "only the following media types are accepted: application/json, application/yaml, \
+                application/vnd.kubernetes.protobuf";
+    let meta = "v=v1;g=meta.k8s.io";
+    for (path, accept, code, message) in [
+        (A, "application/json;as=Foo".to_owned(), 406, none),
+        (A, "application/yaml;as=Table".to_owned(), 406, none),
+        (
+            all,
+            format!("application/json;as=PartialObjectMetadata;{meta},application/json"),
+            406,
+            "you requested PartialObjectMetadata, but the requested object is a list (*example.WidgetList)",
+        ),
+        (
+            A,
+            format!("application/json;as=PartialObjectMetadataList;{meta}"),
+            406,
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*example.Widget)",
+        ),
+        (
+            "/apis/example.org/v1/namespaces/n/widgets?includeObject=Foo",
+            format!("application/json;as=Table;{meta}"),
+            400,
+            "Unable to convert to Table as requested: includeObject: Invalid value: \"Foo\": must be 'Metadata', \
+             'Object', 'None', or empty",
+        ),
+    ] {
+        let answer = server.send("GET", path, &[("accept", &accept)], "").await;
+        assert_eq!(
+            (answer.code, answer.message().as_str()),
+            (code, message),
+            "{path} {accept}"
+        );
+        assert_eq!(answer.json().get("details"), None);
+    }
+}
+
+#[tokio::test]
+async fn there_are_no_watches_in_yaml() {
+    let server = Server::start().await;
+    let path = "/apis/example.org/v1/namespaces/n/widgets?watch=true&timeoutSeconds=1";
+    let answer = server
+        .send("GET", path, &[("accept", "application/yaml")], "")
+        .await;
+    assert_eq!(
+        (answer.code, answer.content_type.as_str()),
+        (406, "application/yaml")
+    );
+    let text = "only the following media types are accepted: application/json;stream=watch, \
+                application/vnd.kubernetes.protobuf;stream=watch";
+    assert!(answer.text.contains(text), "{}", answer.text);
+}
+
 /// Applies a configuration of a widget.
 async fn apply(server: &Server, name: &str, mut config: Value) -> serving::Answer {
     config["kind"] = json!("Widget");

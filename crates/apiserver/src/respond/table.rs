@@ -1,6 +1,7 @@
 //! [Tables](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables): rows of cells
 //! instead of objects, for clients that only show them.
 
+use imagestream_api::field::{FieldError, Path};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use serde_json::{Value, json};
 
@@ -62,7 +63,9 @@ impl<'a> Tables<'a> {
             "None" => Include::Nothing,
             "Object" => Include::Object,
             other => {
-                let message = format!("unrecognized includeObject value: {other:?}");
+                let detail = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = FieldError::invalid(&Path::root("includeObject"), other, detail);
+                let message = format!("Unable to convert to Table as requested: {error}");
                 return Err(errors::bad_request(message).into());
             }
         };

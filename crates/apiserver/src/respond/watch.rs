@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::table::Tables;
 use super::{PARTIAL, ResponseBody, partial, response, streamed};
 use crate::endpoint::{Endpoint, Object, Request, WatchEvent, WatchEvents};
-use crate::negotiation::{Accepted, Encoding, Shape};
+use crate::errors;
+use crate::negotiation::{Accepted, Encoding, STREAM_MEDIA_TYPES, Shape};
 use crate::ordered::Ordered;
 use crate::protobuf;
 use crate::schema::meta::STATUS;
@@ -23,16 +24,10 @@ pub(super) fn respond(
     accepted: Accepted,
     events: WatchEvents,
 ) -> Result<Response<ResponseBody>, Box<Status>> {
-    // There is no stream of YAML documents in the API.
+    if accepted.encoding == Encoding::Yaml {
+        return Err(errors::no_such_representation(&STREAM_MEDIA_TYPES).into());
+    }
     let is_protobuf = accepted.encoding == Encoding::Protobuf;
-    let accepted = Accepted {
-        encoding: if is_protobuf {
-            Encoding::Protobuf
-        } else {
-            Encoding::Json
-        },
-        ..accepted
-    };
     let schema = match accepted.shape {
         Shape::PartialObjectMetadata(_) => &PARTIAL,
         _ => endpoint.resource().kind.schema,
