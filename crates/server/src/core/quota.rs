@@ -1,5 +1,6 @@
 //! How much of each [quota][1] is used. A creation is charged before it is carried out, in one transaction with the
-//! quota, so that two at once can't both take the last place; afterwards what was charged is compared with what is there.
+//! quota, so that two at once can't both take the last place. What is there is counted when something is deleted, when
+//! nothing comes of a charge, and at the start: a status that somebody wrote stays until then.
 //!
 //! [1]: https://kubernetes.io/docs/concepts/policy/resource-quotas/#object-count-quota
 
@@ -266,12 +267,25 @@ impl Quotas {
         (!open.iter().any(is_being_made)).then_some(begun)
     }
 
-    /// Forgets the first open charge that fits.
-    fn settle(&self, fits: impl Fn(&Arc<Charge>) -> bool) {
+    /// Forgets the first open charge that fits, and returns it.
+    fn settle(&self, fits: impl Fn(&Arc<Charge>) -> bool) -> Option<Arc<Charge>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = open.iter().position(|open| fits(&open.charge)) {
-            open.swap_remove(position);
-        }
+        let position = open.iter().position(|open| fits(&open.charge))?;
+        Some(open.swap_remove(position).charge)
+    }
+
+    /// Forgets the charge for an object that was created or deleted; the names under which it is to be counted again.
+    ///
+    /// A new object is counted only where nobody was charged for it.
+    fn seen(&self, of: &'static Resource, object: &CountedName, is_new: bool) -> Vec<String> {
+        let charge = self.settle(|charge| {
+            std::ptr::eq(charge.of, of) && charge.namespace == object.namespace && charge.name == object.name
+        });
+        let charged_as = charge.filter(|_| is_new).map(|charge| charge.counted_as.clone());
+        let charged_as = charged_as.unwrap_or_default();
+        let mut names = names_of(of);
+        names.retain(|name| !charged_as.contains(name));
+        names
     }
 
     /// Forgets a charge that nothing came of, and has what is there counted.
@@ -329,23 +343,26 @@ impl Quotas {
         let mut rounds = 0;
         loop {
             tokio::select! {
-                event = watches.next() => match event {
-                    None => return Ok(()),
-                    Some((_, WatchEvent::Error(status))) => return Err(status),
-                    Some((of, WatchEvent::Added(object) | WatchEvent::Deleted(object))) => {
-                        let Counted { metadata: CountedName { namespace, name } } = object.decode()?;
-                        self.settle(|charge| {
-                            std::ptr::eq(charge.of, of)
-                                && charge.namespace == namespace
-                                && charge.name == name
-                        });
-                        if changed.0.is_empty() {
-                            round = Instant::now() + ROUND;
-                        }
-                        changed.add(&namespace, names_of(of));
+                event = watches.next() => {
+                    let Some((of, event)) = event else {
+                        return Ok(());
+                    };
+                    let (object, is_new) = match event {
+                        WatchEvent::Added(object) => (object, true),
+                        WatchEvent::Deleted(object) => (object, false),
+                        WatchEvent::Modified(_) | WatchEvent::Bookmark(_) => continue,
+                        WatchEvent::Error(status) => return Err(status),
+                    };
+                    let Counted { metadata } = object.decode()?;
+                    let names = self.seen(of, &metadata, is_new);
+                    if names.is_empty() {
+                        continue;
                     }
-                    Some((_, WatchEvent::Modified(_) | WatchEvent::Bookmark(_))) => {}
-                },
+                    if changed.0.is_empty() {
+                        round = Instant::now() + ROUND;
+                    }
+                    changed.add(&metadata.namespace, names);
+                }
                 () = self.disturbance.notified() => {
                     if changed.0.is_empty() {
                         round = Instant::now() + ROUND;
@@ -366,8 +383,8 @@ impl Quotas {
         }
     }
 
-    /// Writes what is used in a namespace into those of its quotas that limit any of `names`. Whether that is certain and
-    /// nothing came between.
+    /// Writes what is used under any of `names` in a namespace into the quotas that limit it; what else they say stays.
+    /// Whether that is certain and nothing came between.
     ///
     /// A charge that is being made is counted, as it may be in the quota that was read; if it was overtaken and is made
     /// again it would find itself counted, and be refused for that. So whoever `is_patient` leaves what is uncertain for
@@ -382,14 +399,14 @@ impl Quotas {
         let mut is_done = true;
         for encoded in all(quotas, namespace).await? {
             let mut quota = encoded.to_value()?;
-            if !amounts_at(&quota, "/spec/hard")
-                .keys()
-                .any(|name| names.contains(name))
-            {
+            let mut limited = amounts_at(&quota, "/spec/hard").keys();
+            if !limited.any(|name| names.contains(name)) {
                 continue;
             }
             let before = self.settled(namespace);
-            let status = self.status(&quota, &Map::new()).await?;
+            let mut known = amounts_at(&quota, "/status/used").clone();
+            known.retain(|name, _| !names.contains(name));
+            let status = self.status(&quota, &known).await?;
             let is_certain = before.is_some() && before == self.settled(namespace);
             is_done &= is_certain;
             if quota.get("status") != Some(&status) && (is_certain || !is_patient) {

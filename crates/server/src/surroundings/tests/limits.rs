@@ -27,6 +27,14 @@ fn import(metadata: &Value, from: &str) -> Value {
         "images": [{"from": {"kind": "DockerImage", "name": from}, "to": {"name": "1"}}]}})
 }
 
+/// Writes the status of the quota.
+async fn set_used(server: &TestServer, amount: &str) {
+    let status = json!({"status": {"used": {KEY: amount}}});
+    let target = format!("{QUOTAS}/q/status");
+    let (code, body) = server.send("admin", "PATCH", &target, Some(&status)).await;
+    assert_eq!(code, 200, "{body}");
+}
+
 /// A tag of a stream, as it is created.
 fn tag(full_name: &str) -> Value {
     json!({"metadata": {"name": full_name},
@@ -156,15 +164,52 @@ async fn what_could_not_be_created_is_free_again_long_before_an_import_could_tak
 #[tokio::test]
 async fn a_status_that_was_written_counts_until_something_is_counted_anew() {
     let server = with_quota(&json!({KEY: "1"})).await;
-    let status = json!({"status": {"used": {KEY: "1"}}});
-    let (code, body) = server
-        .send("admin", "PATCH", &format!("{QUOTAS}/q/status"), Some(&status))
-        .await;
-    assert_eq!(code, 200, "{body}");
+    set_used(&server, "1").await;
     assert_eq!(
         refused(&server, "admin", "POST", STREAMS, &stream("s")).await.0,
         403
     );
+}
+
+#[tokio::test]
+async fn a_status_that_was_written_outlives_what_is_created_and_deletions_of_other_things() {
+    let mut server = with_quota(&json!({KEY: "3"})).await;
+    let is_counted = |_, quota: &Value| quota["status"]["used"][KEY] == "0";
+    set_used(&server, "7").await;
+    server.run_tasks();
+    // All is counted at the start.
+    eventually(&server, &format!("{QUOTAS}/q"), is_counted).await;
+    let ranges = "/api/v1/namespaces/n/limitranges";
+    let other = json!({"metadata": {"name": "other"}, "spec": {"hard": {"count/limitranges": "1"}}});
+    post(&server, QUOTAS, other).await;
+    set_used(&server, "1").await;
+    post(&server, STREAMS, stream("s")).await;
+    post(
+        &server,
+        ranges,
+        json!({"metadata": {"name": "l"}, "spec": {"limits": []}}),
+    )
+    .await;
+    server.send("admin", "DELETE", &format!("{ranges}/l"), None).await;
+    // The namespace was counted when this is seen.
+    let is_free = |_, quota: &Value| quota["status"]["used"]["count/limitranges"] == "0";
+    eventually(&server, &format!("{QUOTAS}/other"), is_free).await;
+    assert_eq!(used(&server).await[KEY], "2");
+    server
+        .send("admin", "DELETE", &format!("{STREAMS}/s"), None)
+        .await;
+    eventually(&server, &format!("{QUOTAS}/q"), is_counted).await;
+}
+
+#[tokio::test]
+async fn what_nobody_was_charged_for_is_counted_when_it_is_there() {
+    let mut server = with_quota(&json!({KEY: "1"})).await;
+    server.run_tasks();
+    let tag = json!({"metadata": {"name": "s:1"},
+        "spec": {"name": "1", "from": {"kind": "DockerImage", "name": "example.com/a"}}});
+    post(&server, &others("imagetags"), tag).await;
+    let is_counted = |_, quota: &Value| quota["status"]["used"][KEY] == "1";
+    eventually(&server, &format!("{QUOTAS}/q"), is_counted).await;
 }
 
 #[tokio::test]
