@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::feedback::HostFeedbacks;
-use crate::repository::Repository;
+use crate::repository::{Repository, RepositoryName};
 use crate::transport::Network;
 
 /// Reads from registries. Made once per process and cloned freely: clones share connections, tokens, what is known
@@ -95,8 +95,10 @@ impl Client {
     /// # Errors
     /// [`Error::RepositoryName`] when `path` is no repository name, [`Error::Refused`] when `host` is no host.
     pub fn repository(&self, host: &str, path: &str, access: Access) -> Result<Repository, Error> {
+        // Where there is no repository it does not matter what its host would be.
+        let name = RepositoryName::parse(path)?;
         let transport = self.network.transport(host, access.insecure)?;
-        Repository::new(transport, path, access)
+        Ok(Repository::new(transport, name, access))
     }
 
     /// What `host` said last of how often it may be asked; nothing if it did not, or was not asked anything.
@@ -109,5 +111,29 @@ impl Client {
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.network.activity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_repository_its_host_is_not_looked_at() {
+        let options = ClientOptions {
+            proxies_from_environment: false,
+            ..ClientOptions::default()
+        };
+        let client = Client::new(options).unwrap();
+        let refused = |host, path| {
+            let access = Access {
+                insecure: false,
+                credential: None,
+                deadline: Instant::now(),
+            };
+            client.repository(host, path, access).unwrap_err()
+        };
+        assert!(matches!(refused("r.test:tag", ""), Error::RepositoryName(_)));
+        assert!(matches!(refused("r.test:tag", "a"), Error::Refused(_)));
     }
 }

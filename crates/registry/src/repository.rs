@@ -20,14 +20,24 @@ pub struct Repository {
     pub(crate) access: Arc<Access>,
 }
 
-impl Repository {
-    pub(crate) fn new(transport: Transport, name: &str, access: Access) -> Result<Self, Error> {
+/// A name that follows the grammar.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RepositoryName<'a>(&'a str);
+
+impl<'a> RepositoryName<'a> {
+    pub(crate) fn parse(name: &'a str) -> Result<Self, Error> {
         check_name(name)?;
-        Ok(Self {
+        Ok(Self(name))
+    }
+}
+
+impl Repository {
+    pub(crate) fn new(transport: Transport, name: RepositoryName<'_>, access: Access) -> Self {
+        Self {
             transport,
-            name: name.into(),
+            name: name.0.into(),
             access: Arc::new(access),
-        })
+        }
     }
 
     /// The repository name, without the host.
