@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use imagestream_api::defaults::ImportMode;
+use imagestream_api::field::{self, FieldError, Path};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::types::{ImageImportSpec, ImageStream, Status};
@@ -110,9 +111,9 @@ pub(crate) fn parse(name: &str) -> Result<ImageReference, Box<Status>> {
         });
     }
     ImageReference::parse(name).map_err(|error| {
-        let message =
-            format!(" \"\" is invalid: from.name: Invalid value: \"{name}\": invalid name: {error}");
-        Box::new(status::failure(422, "Invalid", message))
+        let path = Path::root("from").child("name");
+        let error = FieldError::invalid(&path, name, format!("invalid name: {error}"));
+        Box::new(field::invalid_in("", "", "", &[error]))
     })
 }
 

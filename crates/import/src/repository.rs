@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use imagestream_api::defaults::ImportMode;
+use imagestream_api::field::{self, FieldError, Path};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::types::{ImageImportStatus, RepositoryImportSpec, RepositoryImportStatus, Status};
 use imagestream_api::{status, tag_order};
@@ -171,10 +172,8 @@ pub(crate) fn not_opened(name: &str, candidate: &ImageReference, error: SessionE
 }
 
 fn invalid(name: &str, problem: &str) -> Box<Status> {
-    let message = format!(
-        ".image.openshift.io \"repository\" is invalid: from.name: Invalid value: \"{name}\": {problem}"
-    );
-    Box::new(status::failure(422, "Invalid", message))
+    let error = FieldError::invalid(&Path::root("from").child("name"), name, problem);
+    Box::new(field::invalid("", "repository", &[error]))
 }
 
 /// The status of the whole repository.

@@ -83,6 +83,29 @@ async fn tags_beyond_the_limit_that_are_read_anyway_are_answered_without_members
     assert!(found.images[2].manifests.is_empty());
 }
 
+#[tokio::test]
+async fn a_repository_without_a_possible_name_is_invalid_whatever_its_host() {
+    for (written, name) in [
+        ("Foo/bar", "Foo/bar"),
+        ("quay.io", ""),
+        ("localhost:5000", ""),
+        ("foo.bar:tag", ""),
+    ] {
+        let result = Import::repository(written).run(&engine()).await;
+        let status = &repository(&result).status;
+        let problem = format!("Invalid value: \"{name}\": the provided repository name is not valid");
+        let message = format!(".image.openshift.io \"repository\" is invalid: from.name: {problem}");
+        assert_eq!(
+            (status.code, &status.message),
+            (Some(422), &Some(message)),
+            "{written}"
+        );
+        let details = json!({"name": "repository", "group": "image.openshift.io",
+            "causes": [{"reason": "FieldValueInvalid", "message": problem, "field": "from.name"}]});
+        assert_eq!(json!(status.details), details, "{written}");
+    }
+}
+
 /// Members for linux/s390x, linux/amd64, linux/arm64 and windows/amd64, in this order.
 fn four_platforms() -> Index {
     Index::of(
