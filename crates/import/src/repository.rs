@@ -16,7 +16,7 @@ use crate::reader::{Reader, SessionError, in_order};
 
 /// Reads the tags of a repository, at most `limit` of them.
 ///
-/// Tags beyond the limit that `images` reads anyway, in the same way, are answered too.
+/// Tags beyond the limit that `images` reads anyway, in the same way, are answered too if that succeeds.
 pub(crate) async fn read(
     spec: &RepositoryImportSpec,
     images: &[Planned],
@@ -72,7 +72,6 @@ async fn try_read(
         .iter()
         .filter_map(|tag| Some((tag.clone(), (*read_elsewhere.get(tag.as_str())?).clone())))
         .collect();
-    beyond.retain(|tag| !read_elsewhere.contains_key(tag.as_str()));
 
     let progress = reader.request.progress;
     progress.add_planned(tags.len());
@@ -83,11 +82,17 @@ async fn try_read(
         progress.add_done();
         (index, settled(tag, outcome))
     });
-    let mut statuses = in_order(within).await;
-    for (tag, read) in &read_anyway {
-        let mut status = settled(tag, reader.image(read).await);
-        status.manifests.clear();
-        statuses.push(status);
+    let read_anyway = &read_anyway;
+    let anyway =
+        (0..read_anyway.len()).map(|index| async move { (index, reader.image(&read_anyway[index].1).await) });
+    let (mut statuses, outcomes) = tokio::join!(in_order(within), in_order(anyway));
+    for ((tag, _), outcome) in read_anyway.iter().zip(outcomes) {
+        if outcome.is_ok() {
+            beyond.retain(|other| other != tag);
+            let mut status = settled(tag, outcome);
+            status.manifests.clear();
+            statuses.push(status);
+        }
     }
     Ok(RepositoryImportStatus {
         status: summary(&statuses),

@@ -84,6 +84,27 @@ async fn tags_beyond_the_limit_that_are_read_anyway_are_answered_without_members
 }
 
 #[tokio::test]
+async fn tags_beyond_the_limit_that_are_read_anyway_and_fail_stay_beyond_it() {
+    let registry = TestRegistry::start(tagged(&["1", "2", "3", "4", "5"]));
+    for tag in ["3", "5"] {
+        registry.add_fault(Fault::status(format!("/v2/team/app/manifests/{tag}"), 500));
+    }
+    let name = at(&registry, "team/app");
+    let import = ["5", "4", "3"]
+        .iter()
+        .fold(Import::repository(name.clone()), |import, tag| {
+            import.and(format!("{name}:{tag}"))
+        });
+    let result = import.run(&engine_reading(1)).await;
+    let found = repository(&result);
+    assert_eq!(tags_of(&found.images), ["1", "4"]);
+    assert_eq!(found.additional_tags, ["2", "3", "5"]);
+    assert_eq!(status_said(&found.status), "Success");
+    let succeeded = |index: usize| result.images[index].image.is_some();
+    assert_eq!([0, 1, 2].map(succeeded), [false, true, false]);
+}
+
+#[tokio::test]
 async fn a_repository_without_a_possible_name_is_invalid_whatever_its_host() {
     for (written, name) in [
         ("Foo/bar", "Foo/bar"),
