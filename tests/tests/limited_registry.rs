@@ -120,3 +120,46 @@ async fn a_registry_that_says_nothing_but_no_is_followed_without_a_failure_too()
     let refused = followed_under(limit, 8).await;
     assert!(refused <= 12, "{refused} reads were refused");
 }
+
+#[tokio::test]
+async fn streams_that_are_new_wait_for_a_registry_that_allows_little_without_one_failed_import() {
+    const STREAMS: usize = 12;
+    let registry = TestRegistry::start(content("first", 0));
+    let limit = RateLimit::new(LIMIT, WINDOW);
+    registry.set_rate_limit(limit.only("/v2/*/manifests/*").free_heads());
+    let server = Place::new()
+        .config(&json!({
+            "controllers": {"quietPeriod": "100ms"},
+            // Much less than the registry asks to be left alone for.
+            "import": {"requestTimeout": "1s"},
+        }))
+        .start();
+    let client = Client::new(&server, ADMIN);
+    client.create_namespace("team").await;
+    for number in 0..STREAMS {
+        let stream = json!({"apiVersion": "image.openshift.io/v1", "kind": "ImageStream",
+            "metadata": {"name": format!("s{number}")},
+            "spec": {"tags": [{"name": "t", "importPolicy": {"scheduled": true, "insecure": true},
+                "from": {"kind": "DockerImage", "name": format!("{}/team/app:t{number}", registry.host())}}]}});
+        let _ = client.post(&streams("team"), &stream).await.ok();
+    }
+    let begun = Instant::now();
+    for number in 0..STREAMS {
+        loop {
+            let stream = client.get(&format!("{}/s{number}", streams("team"))).await.ok();
+            let tag = &stream["status"]["tags"][0];
+            assert!(tag["conditions"].is_null(), "{tag}");
+            if tag["items"].is_array() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{stream:#}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert!(begun.elapsed() >= WINDOW, "the registry limited nothing");
+    let metrics = client.get("/metrics").await.text;
+    assert!(
+        !metrics.contains("openshift_imagestreamcontroller_error_count{"),
+        "{metrics}"
+    );
+}

@@ -346,6 +346,15 @@ impl Host {
         }
     }
 
+    /// Until when it wants not to be read from.
+    pub(crate) fn reads_wait_until(&self, now: Millis) -> Option<Millis> {
+        let is_refusing = self.why == Some(Why::Refused);
+        let paused = is_refusing.then_some(self.paused_until);
+        paused
+            .max(Some(self.allowance.reads_at(now)))
+            .filter(|until| *until > now)
+    }
+
     /// Until when it is left alone, and why.
     pub(crate) fn throttled(&self, now: Millis) -> Option<(Millis, Why)> {
         if self.paused_until > now {

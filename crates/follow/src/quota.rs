@@ -127,6 +127,11 @@ impl Allowance {
         (self.fetching == 0).then(|| self.quota_at(now).max(spaced))
     }
 
+    /// When anybody may read, as far as the host has said; now or earlier if they may.
+    pub(crate) fn reads_at(&self, now: Millis) -> Millis {
+        self.quota_at(now).max(self.refused_until)
+    }
+
     /// When what is known of the quota allows another fetch.
     fn quota_at(&self, now: Millis) -> Millis {
         let Some(known) = &self.known else {

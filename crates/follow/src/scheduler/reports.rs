@@ -27,6 +27,14 @@ impl Scheduler {
         reports
     }
 
+    /// Until when a host wants not to be read from, if it does: it refused, or allows no more for now. One that can't be
+    /// reached has said nothing.
+    #[must_use]
+    pub fn reads_wait_until(&self, host: &str, now: Millis) -> Option<Millis> {
+        let id = *self.host_index.get(host)?;
+        self.hosts.get(id as usize)?.reads_wait_until(now)
+    }
+
     /// How it goes with what a stream follows, in the order in which it was named.
     pub fn stream_report(&self, stream: &str) -> impl Iterator<Item = TagReport> {
         let stream = self.table.find_stream(stream);

@@ -374,4 +374,36 @@ mod tests {
         assert!(scheduler.hosts.len() <= REMEMBERED + 1);
         assert!(scheduler.knows("followed"));
     }
+
+    #[test]
+    fn a_host_that_refuses_or_allows_no_more_is_not_to_be_read_from_and_one_that_cannot_be_reached_may_be() {
+        let mut scheduler = scheduler(1_200);
+        let soon = START.after(Duration::from_secs(600));
+        scheduler.visit("refuses", START);
+        scheduler.visited("refuses", START, Some(Failure::RateLimited), &refusal(600));
+        let none_left = Feedback {
+            quota: Some(Quota {
+                limit: Some(100),
+                remaining: 0,
+                window: None,
+                reset: Some(Duration::from_secs(600)),
+            }),
+            ..Feedback::default()
+        };
+        scheduler.visit("counts", START);
+        scheduler.visited("counts", START, None, &none_left);
+        for _ in 0..3 {
+            scheduler.visit("silent", START);
+            scheduler.visited("silent", START, Some(Failure::Unreachable), &Feedback::default());
+        }
+        for (host, until) in [
+            ("refuses", Some(soon)),
+            ("counts", Some(soon)),
+            ("silent", None),
+            ("unknown", None),
+        ] {
+            assert_eq!(scheduler.reads_wait_until(host, START), until, "{host}");
+            assert_eq!(scheduler.reads_wait_until(host, soon), None, "{host}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagestream_api::defaults;
-use imagestream_api::types::{ImageStream, ImageStreamImport};
+use imagestream_api::types::{ImageImportSpec, ImageImportStatus, ImageStream, ImageStreamImport};
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::authn::user::{AUTHENTICATED, service_account_user_name};
 use imagestream_apiserver::endpoint::Request;
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::time::Instant;
 
+use super::import_controller::{host, is_refusal};
 use super::metrics::ImportMetrics;
 use super::still_wanted;
 use crate::context::Context;
@@ -73,7 +74,12 @@ pub(crate) enum Origin {
 pub(crate) struct Importer {
     context: Arc<Context>,
     metrics: ImportMetrics,
+    /// Whether scheduled tags are followed: then they wait where others would fail.
+    is_schedule_kept: bool,
 }
+
+/// Items of an import, with what came of them.
+type Items = Vec<(ImageImportSpec, ImageImportStatus)>;
 
 /// Puts the role of the controllers' user in force.
 ///
@@ -90,10 +96,11 @@ pub(super) fn grant(authorizer: &Authorizer) -> Result<(), String> {
 }
 
 impl Importer {
-    pub(super) fn new(context: &Arc<Context>, metrics: ImportMetrics) -> Self {
+    pub(super) fn new(context: &Arc<Context>, metrics: ImportMetrics, is_schedule_kept: bool) -> Self {
         Self {
             context: Arc::clone(context),
             metrics,
+            is_schedule_kept,
         }
     }
 
@@ -102,8 +109,8 @@ impl Importer {
     ///
     /// If the stream is changed meanwhile, what was found is recorded in what it has become, as far as that still wants
     /// the same: whoever keeps writing a stream does not keep it from being imported, and no registry is asked twice.
-    /// Items that are not wanted any more are gone from what is returned, and so is the stream (`status.import`) if
-    /// none is left. A registry's failure is in the status of its item, and no error.
+    /// Items that are not wanted any more are gone from what is returned. A registry's failure is in the status of its
+    /// item, and no error. That a host wants to be left alone is recorded of no scheduled tag: it waits as it is.
     ///
     /// # Errors
     /// Why nothing was imported: 409 if the stream is another one by now, or changes all the time; 422 if it would be
@@ -117,24 +124,66 @@ impl Importer {
         let is_scheduled = origin == Origin::Scheduled;
         defaults::image_stream_import(&mut import, self.context.import_mode);
         let spec = import.spec.clone();
-        let imported = Box::pin(self.find_and_record(stream, import)).await;
+        let (left, imported) = match Box::pin(self.find(stream, import)).await {
+            Ok((import, left)) => (left, Box::pin(self.record_found(stream, import)).await),
+            Err(status) => (Items::new(), Err(status)),
+        };
         match &imported {
             Ok(import) => self.metrics.imported(import, is_scheduled),
             Err(status) => self.metrics.failed(&spec, status, is_scheduled),
         }
-        imported
+        let mut import = imported?;
+        for (asked, result) in left {
+            import.spec.images.push(asked);
+            import.status.images.push(result);
+        }
+        apply::clear_manifests(&import.spec, &mut import.status);
+        Ok(import)
     }
 
-    async fn find_and_record(
+    /// Reads what is asked for; what is not to be recorded of it is apart.
+    async fn find(
+        &self,
+        stream: &ImageStream,
+        mut import: ImageStreamImport,
+    ) -> Result<(ImageStreamImport, Items), Box<Status>> {
+        let request = request(&import);
+        find(&self.context, &request, &mut import, stream).await?;
+        let mut left = Items::new();
+        if self.is_schedule_kept {
+            let items = std::mem::take(&mut import.spec.images)
+                .into_iter()
+                .zip(std::mem::take(&mut import.status.images));
+            for (asked, result) in items {
+                if asked.import_policy.scheduled && self.is_refusal(&asked, &result) {
+                    left.push((asked, result));
+                } else {
+                    import.spec.images.push(asked);
+                    import.status.images.push(result);
+                }
+            }
+        }
+        Ok((import, left))
+    }
+
+    fn is_refusal(&self, asked: &ImageImportSpec, result: &ImageImportStatus) -> bool {
+        is_refusal(&result.status, || {
+            let host = host(asked.from.name.as_deref().unwrap_or_default());
+            let said = self.context.engine.client().feedback(&host);
+            said.get.is_refusal || said.head.is_refusal
+        })
+    }
+
+    async fn record_found(
         &self,
         stream: &ImageStream,
         mut import: ImageStreamImport,
     ) -> Result<ImageStreamImport, Box<Status>> {
         let context = &self.context;
         let request = request(&import);
-        find(context, &request, &mut import, stream).await?;
+        import.status.import = Some(stream.clone());
         let mut attempts = 0;
-        loop {
+        while !still_wanted::is_empty(&import) {
             attempts += 1;
             match record_results(context, &request, &mut import, EFFECTS).await {
                 Ok(()) => break,
@@ -147,15 +196,15 @@ impl Importer {
                         return Err(status);
                     };
                     still_wanted::keep(&mut import, stream, &now);
-                    if still_wanted::is_empty(&import) {
-                        break;
-                    }
-                    import.metadata.resource_version = now.metadata.resource_version;
+                    import
+                        .metadata
+                        .resource_version
+                        .clone_from(&now.metadata.resource_version);
+                    import.status.import = Some(now);
                 }
                 Err(status) => return Err(status),
             }
         }
-        apply::clear_manifests(&import.spec, &mut import.status);
         Ok(import)
     }
 

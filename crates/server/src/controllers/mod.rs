@@ -58,7 +58,7 @@ impl Shared {
         Ok(Arc::new(Self {
             context: Arc::clone(context),
             settings: settings.clone(),
-            importer: Importer::new(context, metrics),
+            importer: Importer::new(context, metrics, settings.scheduled.enabled),
             board: Arc::clone(board),
             rule_pokes: rules::Pokes::default(),
             acting: TaskTracker::new(),

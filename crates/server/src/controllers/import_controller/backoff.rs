@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use imagestream_api::types::Status;
+
 /// What is wrong with a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -18,6 +20,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// What the status of something that could not be imported tells of.
+    pub(super) fn of_status(status: &Status) -> Self {
+        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().to_owned();
+        Self::of(&text(&status.reason), &text(&status.message))
+    }
+
     /// What a status or a condition with this reason and message tells of.
     pub(super) fn of(reason: &str, message: &str) -> Self {
         match reason {

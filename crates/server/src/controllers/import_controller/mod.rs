@@ -6,14 +6,16 @@
 //! in the stream (conditions of tags, a [note](crate::image::repository_note) of the repository), how often it was tried
 //! only in memory. A try that fails as the one before writes nothing.
 
+mod answers;
 mod backoff;
 mod parked;
 mod places;
 mod queue;
 mod request;
+mod resting;
 mod wanted;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -30,14 +32,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::task::{self, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::answers::answers;
+pub(super) use self::answers::is_refusal;
 use self::backoff::Delays;
 use self::parked::Obstacle;
 use self::places::{PLACES, Places};
 use self::queue::{News, Pace, Queue};
 pub(super) use self::request::INSECURE;
 use self::request::request;
-use self::wanted::Source;
-pub(super) use self::wanted::is_pending;
+use self::resting::Resting;
+use self::wanted::{Source, Wants};
+pub(super) use self::wanted::{host, is_pending};
 use super::heard::{BATCH, Event, PAUSE, both};
 use super::{Origin, Shared};
 use crate::context::Context;
@@ -90,6 +95,8 @@ struct ImportController {
     begun: HashMap<task::Id, Begun>,
     /// What they take up at hosts.
     places: Places,
+    /// Hosts that are left alone.
+    resting: Resting,
 }
 
 /// What is known about a namespace.
@@ -113,6 +120,7 @@ impl ImportController {
             workers: JoinSet::new(),
             begun: HashMap::new(),
             places: Places::default(),
+            resting: Resting::default(),
             shared,
         }
     }
@@ -275,8 +283,12 @@ impl ImportController {
             return;
         }
         let wants = self.queue.wants(&stream);
-        let sources = self.queue.choose(&key, &wants, now);
+        let mut sources = self.queue.choose(&key, &wants, now);
         let is_full = wants.is_full && sources.contains(&Source::Repository);
+        if let Some(until) = self.leave_alone(&key.namespace, &wants, &mut sources, is_full, now) {
+            self.queue.put_off(&key, until);
+            return;
+        }
         let Some(import) = request(&stream, &sources, is_full) else {
             self.queue.ended(&key, None, no_wait, now);
             self.queue.see(&key, &stream, News::Again, now);
@@ -300,6 +312,38 @@ impl ImportController {
         self.begin(Begun { key, hosts }, work);
     }
 
+    /// Takes out the sources whose hosts want to be left alone. If that leaves nothing to be imported now: until when.
+    fn leave_alone(
+        &self,
+        namespace: &str,
+        wants: &Wants,
+        sources: &mut BTreeSet<Source>,
+        is_full: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let board = &self.shared.board;
+        let rest = |source: &Source| {
+            let host = &wants.sources.get(source)?.host;
+            self.resting
+                .until(host, namespace, now)
+                .max(board.reads_wait_until(host, now))
+        };
+        let rests: Vec<(Source, Instant)> = sources
+            .iter()
+            .filter_map(|source| Some((source.clone(), rest(source)?)))
+            .collect();
+        let untils = rests.iter().map(|(_, until)| *until);
+        if is_full {
+            // It is imported as a whole, or else what is left of it would not be known to be wanted.
+            return untils.max();
+        }
+        let first = untils.min();
+        for (source, _) in &rests {
+            sources.remove(source);
+        }
+        first.filter(|_| sources.is_empty())
+    }
+
     /// Lets an import go on beside others.
     fn begin(&mut self, begun: Begun, work: impl Future<Output = Outcome> + Send + 'static) {
         self.places.take(&begun.hosts);
@@ -310,18 +354,34 @@ impl ImportController {
     /// Learns how an import went.
     fn ended(&mut self, begun: &Begun, outcome: &Outcome) {
         let Begun { key, hosts } = begun;
-        self.places.give_back(hosts, outcome.as_ref().ok());
-        if let Err(status) = outcome {
-            let StreamKey { namespace, name } = key;
-            let why = status.message.as_deref().unwrap_or_default();
-            tracing::warn!(%namespace, %name, why, "could not import a stream");
-        }
         let now = Instant::now();
         let client = self.shared.context.engine.client();
+        let refuses = |host: &str| {
+            let said = client.feedback(host);
+            said.get.is_refusal || said.head.is_refusal
+        };
         let asked_to_wait = |host: &str| {
             let said = client.feedback(host);
             said.get.retry_after.max(said.head.retry_after)
         };
+        let answers = match outcome {
+            Ok(import) => answers(import, refuses),
+            Err(status) => {
+                let StreamKey { namespace, name } = key;
+                let why = status.message.as_deref().unwrap_or_default();
+                tracing::warn!(%namespace, %name, why, "could not import a stream");
+                BTreeMap::new()
+            }
+        };
+        self.places.give_back(hosts, &answers);
+        for (host, answer) in &answers {
+            if answer.has_refused {
+                self.resting
+                    .refused(host, &key.namespace, asked_to_wait(host), now);
+            } else if answer.has_answered {
+                self.resting.answered(host, &key.namespace);
+            }
+        }
         self.queue.ended(key, Some(outcome), asked_to_wait, now);
         self.see_again(key);
     }

@@ -6,12 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use imagestream_api::status;
-use imagestream_api::types::ImageStreamImport;
-
-use super::backoff::Kind;
-use super::request::results;
-use super::wanted::{Source, host};
+use super::answers::Answer;
 
 /// Most streams that are imported at once.
 pub(super) const PLACES: usize = 50;
@@ -85,14 +80,13 @@ impl Places {
         }
     }
 
-    /// Gives back what was taken for a stream, and learns how that went.
-    pub(super) fn give_back(&mut self, hosts: &BTreeSet<String>, import: Option<&ImageStreamImport>) {
+    /// Gives back what was taken for a stream, and learns what the hosts had to say.
+    pub(super) fn give_back(&mut self, hosts: &BTreeSet<String>, answers: &BTreeMap<String, Answer>) {
         self.taken = self.taken.saturating_sub(1);
-        let answers = import.map(answers).unwrap_or_default();
         for name in hosts {
             self.change(name, |host| {
                 host.taken = host.taken.saturating_sub(1);
-                match answers.get(name) {
+                match answers.get(name).map(|answer| answer.has_answered) {
                     None => {}
                     Some(false) => host.failures = host.failures.saturating_add(1),
                     Some(true) => {
@@ -116,54 +110,9 @@ impl Places {
     }
 }
 
-/// Which hosts an import was about, and whether each answered anything that tells of what it was asked for.
-fn answers(import: &ImageStreamImport) -> HashMap<String, bool> {
-    let spec = &import.spec;
-    let images = spec.images.iter().filter_map(|image| {
-        let tag = image.to.as_ref()?.name.clone();
-        Some((Source::Tag(tag), image.from.name.as_deref()))
-    });
-    let repository = spec.repository.iter();
-    let repository = repository.map(|repository| (Source::Repository, repository.from.name.as_deref()));
-    let from: BTreeMap<Source, &str> = images
-        .chain(repository)
-        .filter_map(|(source, from)| Some((source, from?)))
-        .collect();
-    let mut answers: HashMap<String, bool> = HashMap::new();
-    for (source, result) in results(import) {
-        let Some(from) = from.get(&source) else {
-            continue;
-        };
-        let reason = result.reason.as_deref().unwrap_or_default();
-        let message = result.message.as_deref().unwrap_or_default();
-        let has_answered = status::is_success(&result)
-            || !matches!(Kind::of(reason, message), Kind::Unreachable | Kind::RateLimited);
-        *answers.entry(host(from)).or_default() |= has_answered;
-    }
-    answers
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    const DEAD: &str = "dial tcp: connection refused";
-
-    /// An import of one tag from a host, with an error or none.
-    fn import(host: &str, error: Option<&str>) -> ImageStreamImport {
-        let result = match error {
-            None => json!({"status": "Success"}),
-            Some(message) => json!({"status": "Failure", "reason": "InternalError", "message": message}),
-        };
-        serde_json::from_value(json!({
-            "spec": {"images": [{"from": {"kind": "DockerImage", "name": format!("{host}/a:1")},
-                                 "to": {"name": "t"}}]},
-            "status": {"images": [{"status": result}]},
-        }))
-        .unwrap()
-    }
 
     fn only(host: &str) -> BTreeSet<String> {
         BTreeSet::from([host.to_owned()])
@@ -179,17 +128,21 @@ mod tests {
         taken
     }
 
-    fn end(places: &mut Places, host: &str, error: Option<&str>) {
-        places.give_back(&only(host), Some(&import(host, error)));
+    fn end(places: &mut Places, host: &str, has_answered: bool) {
+        let answer = Answer {
+            has_answered,
+            ..Answer::default()
+        };
+        places.give_back(&only(host), &BTreeMap::from([(host.to_owned(), answer)]));
     }
 
     /// Hosts that answer, or that do not.
-    fn known(hosts: usize, error: Option<&str>) -> Places {
+    fn known(hosts: usize, have_answered: bool) -> Places {
         let mut places = Places::default();
         for number in 0..hosts {
             for _ in 0..FAILING {
                 places.take(&only(&format!("h{number}.test")));
-                end(&mut places, &format!("h{number}.test"), error);
+                end(&mut places, &format!("h{number}.test"), have_answered);
             }
         }
         places
@@ -199,7 +152,7 @@ mod tests {
     fn a_host_gets_few_places_until_it_has_answered() {
         let mut places = Places::default();
         assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_STRANGER);
-        end(&mut places, "h0.test", None);
+        end(&mut places, "h0.test", true);
         assert_eq!(
             fill(&mut places, "h0.test", PLACES),
             OF_A_HOST - OF_A_STRANGER + 1
@@ -208,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_last_places_are_for_hosts_that_have_none() {
-        let mut places = known(12, None);
+        let mut places = known(12, true);
         assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_HOST);
         assert_eq!(fill(&mut places, "h1.test", PLACES), PLACES - KEPT - OF_A_HOST);
         for number in 2..12 {
@@ -219,42 +172,38 @@ mod tests {
 
     #[test]
     fn hosts_that_fail_leave_places_to_the_others_however_many_they_are() {
-        for error in [DEAD, "toomanyrequests: slow down"] {
-            let mut places = known(100, Some(error));
-            let taken: Vec<usize> = (0..100)
-                .map(|number| fill(&mut places, &format!("h{number}.test"), PLACES))
-                .collect();
-            assert_eq!(taken[..3], [4, 4, 2]);
-            assert_eq!(taken.iter().sum::<usize>(), OF_FAILING_HOSTS);
-            assert!(taken[3..].iter().all(|taken| *taken < 2), "{taken:?}");
-            assert_eq!(fill(&mut places, "new.test", PLACES), OF_A_STRANGER);
-        }
+        let mut places = known(100, false);
+        let taken: Vec<usize> = (0..100)
+            .map(|number| fill(&mut places, &format!("h{number}.test"), PLACES))
+            .collect();
+        assert_eq!(taken[..3], [4, 4, 2]);
+        assert_eq!(taken.iter().sum::<usize>(), OF_FAILING_HOSTS);
+        assert!(taken[3..].iter().all(|taken| *taken < 2), "{taken:?}");
+        assert_eq!(fill(&mut places, "new.test", PLACES), OF_A_STRANGER);
     }
 
     #[test]
-    fn a_host_that_answers_again_is_as_any_other_whatever_the_answer() {
-        for error in [None, Some("denied: you may not")] {
-            let mut places = known(1, Some(DEAD));
-            assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_FAILING_HOST);
-            end(&mut places, "h0.test", error);
-            assert_eq!(
-                fill(&mut places, "h0.test", PLACES),
-                OF_A_HOST - OF_A_FAILING_HOST + 1
-            );
-        }
+    fn a_host_that_answers_again_is_as_any_other() {
+        let mut places = known(1, false);
+        assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_FAILING_HOST);
+        end(&mut places, "h0.test", true);
+        assert_eq!(
+            fill(&mut places, "h0.test", PLACES),
+            OF_A_HOST - OF_A_FAILING_HOST + 1
+        );
     }
 
     #[test]
     fn an_import_that_tells_nothing_changes_nothing_but_the_places() {
-        let mut places = known(1, Some(DEAD));
+        let mut places = known(1, false);
         places.take(&only("h0.test"));
-        places.give_back(&only("h0.test"), None);
+        places.give_back(&only("h0.test"), &BTreeMap::new());
         assert_eq!(fill(&mut places, "h0.test", PLACES), OF_A_FAILING_HOST);
     }
 
     #[test]
     fn hosts_are_forgotten_when_there_are_many() {
-        let mut places = known(2 * REMEMBERED, Some(DEAD));
+        let mut places = known(2 * REMEMBERED, false);
         assert!(places.hosts.len() <= REMEMBERED);
         places.take(&only("last.test"));
         assert_eq!((places.taken, places.of_failing), (1, 0));

@@ -274,7 +274,7 @@ impl Queue {
 
     /// A stream that is to be imported now: the one that became due first, of those that wait for nothing and those that
     /// wait for a host which [has a place](super::places::Places::has_place). It counts as running until it is
-    /// [ended](Self::ended) or [parked](Self::park).
+    /// [ended](Self::ended), [parked](Self::park) or [put off](Self::put_off).
     pub(super) fn start(&mut self, now: Instant, has_place: impl Fn(&str) -> bool) -> Option<StreamKey> {
         let due = self.due.first().filter(|(due, _)| *due <= now);
         let parked = self.parked.first(has_place);
@@ -352,8 +352,7 @@ impl Queue {
             if status::is_success(&result) {
                 continue;
             }
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let kind = Kind::of(&text(&result.reason), &text(&result.message));
+            let kind = Kind::of_status(&result);
             let failures = before.map_or(1, |attempt| attempt.failures.saturating_add(1));
             let asked = asked_to_wait(&wanted.host);
             let attempt = Attempt {
@@ -374,6 +373,15 @@ impl Queue {
         if let Some(Turn::Running(since)) = followed.turn {
             self.parked.insert(&obstacle, since, key.clone());
             followed.turn = Some(Turn::Parked(since, obstacle));
+        }
+    }
+
+    /// Learns that a stream that was started is not to be imported before this moment, which is to come. Nothing more is to
+    /// be done about it.
+    pub(super) fn put_off(&mut self, key: &StreamKey, until: Instant) {
+        if let Some(followed) = self.streams.get_mut(key) {
+            followed.turn = Some(Turn::At(until));
+            self.due.insert((until, key.clone()));
         }
     }
 

@@ -153,7 +153,7 @@ fn aim(of: &impl std::hash::Hash) -> Aim {
 }
 
 /// The host that a reference names.
-pub(super) fn host(reference: &str) -> String {
+pub(in crate::controllers) fn host(reference: &str) -> String {
     ImageReference::parse(reference)
         .map(|reference| reference.contacted_host().to_owned())
         .unwrap_or_default()

@@ -13,6 +13,7 @@ use imagestream_follow::{
 };
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::credentials::Fingerprint;
@@ -189,6 +190,27 @@ impl Board {
         (Place { board, state }, poked)
     }
 
+    /// A controller begins at which a host has asked to be left alone for an hour.
+    #[cfg(test)]
+    pub(in crate::controllers) fn begin_with_a_host_that_refuses(
+        self: &Arc<Self>,
+        host: &str,
+    ) -> impl Drop + use<> {
+        let (place, _pokes) = self.begin(Lists::default(), Options::default());
+        let mut state = place.lock();
+        let now = state.clock.now();
+        state.scheduler.visit(host, now);
+        let said = imagestream_follow::Feedback {
+            refused: true,
+            retry_after: Some(Duration::from_secs(3600)),
+            quota: None,
+        };
+        let failure = Some(imagestream_follow::Failure::RateLimited);
+        state.scheduler.visited(host, now, failure, &said);
+        drop(state);
+        place
+    }
+
     /// Something was pushed to a tag: `name` is a reference in any form. Whoever follows it looks at it soon. Whether that
     /// was heard; if not, the controller is not running or too many wait, and it has to be told again.
     pub(crate) fn poke(&self, name: &str) -> bool {
@@ -201,6 +223,16 @@ impl Board {
         running
             .as_ref()
             .is_some_and(|running| running.pokes.try_send(name).is_ok())
+    }
+
+    /// Until when nothing is to be read from a host, as far as the schedule knows that the host does not want it.
+    pub(in crate::controllers) fn reads_wait_until(&self, host: &str, now: Instant) -> Option<Instant> {
+        let handle = self.state()?;
+        let state = handle.lock();
+        let clock = state.clock.now();
+        let until = state.scheduler.reads_wait_until(host, clock)?;
+        // A moment later, so that it is over then.
+        Some(now + until.since(clock) + Duration::from_millis(1))
     }
 
     /// What is known, if this server runs the controllers.

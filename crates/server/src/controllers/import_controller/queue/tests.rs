@@ -415,6 +415,20 @@ async fn streams_that_wait_for_a_host_cost_nothing_and_go_in_turn_when_it_has_a_
 }
 
 #[tokio::test]
+async fn a_stream_that_is_put_off_is_due_then_and_whoever_writes_it_has_it_looked_at_before() {
+    let begun = Instant::now();
+    let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);
+    let (now, _) = next(&mut queue, &stream(1, &["a"]), begun + HOUR).unwrap();
+    queue.put_off(&key(), now + HOUR);
+    assert_eq!(queue.start(now + HOUR - SECOND, anywhere), None);
+    assert_eq!(queue.next_due(), Some(now + HOUR));
+    queue.see(&key(), &stream(2, &["a", "b"]), News::Written, now + SECOND);
+    assert_eq!(queue.next_due(), Some(now + 6 * SECOND));
+    assert_eq!(queue.start(now + HOUR, anywhere), Some(key()));
+    assert_eq!(queue.start(now + HOUR, anywhere), None, "it is in the queue once");
+}
+
+#[tokio::test]
 async fn streams_that_wait_for_a_namespace_are_due_when_it_is_known() {
     let begun = Instant::now();
     let mut queue = queue_with(&stream(1, &["a"]), News::Written, begun);

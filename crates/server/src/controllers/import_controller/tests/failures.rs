@@ -83,6 +83,76 @@ async fn a_registry_that_wants_to_be_left_alone_is_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
+async fn scheduled_tags_that_are_new_wait_for_a_registry_that_wants_to_be_left_alone_without_a_failure() {
+    const STREAMS: usize = 60;
+    let registry = TestRegistry::start(content());
+    let other = TestRegistry::start(content());
+    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)));
+    let place = Place::new(Duration::ZERO).await;
+    let scheduled = |from: &[(&str, &str)]| {
+        let mut spec = tags(from);
+        for tag in spec["tags"].as_array_mut().unwrap() {
+            tag["importPolicy"]["scheduled"] = json!(true);
+        }
+        spec
+    };
+    let from = format!("{}/team/app:1.0.0", registry.host());
+    let versions = futures::future::join_all((0..STREAMS).map(|number| {
+        let name = format!("s{number}");
+        let spec = scheduled(&[("t", &from)]);
+        let place = &place;
+        async move { place.create(&name, spec).await["metadata"]["resourceVersion"].clone() }
+    }));
+    let versions = versions.await;
+    let _controller = place.control(at_once());
+    // It is of some use that there are tags from elsewhere.
+    let there = format!("{}/team/app:1.0.0", other.host());
+    place
+        .create("both", scheduled(&[("here", &from), ("there", &there)]))
+        .await;
+    let both = place
+        .until("both", |stream| !item(stream, "there").is_null())
+        .await;
+    assert_eq!(history(&both, "here"), &Value::Null);
+    for name in ["a", "b", "c"] {
+        place.settle(&other.host(), name).await;
+    }
+    for (number, version) in versions.iter().enumerate() {
+        let stream = place.stream(&format!("s{number}")).await;
+        assert_eq!(
+            &stream["metadata"]["resourceVersion"], version,
+            "nothing is written"
+        );
+    }
+    let asked = tries(&registry, "/team/app/manifests/");
+    assert!(asked <= places::OF_A_STRANGER, "{asked} requests");
+    let shown = prometheus::TextEncoder::new()
+        .encode_to_string(&place.registry.gather())
+        .unwrap();
+    assert!(!shown.contains("error_count{"), "{shown}");
+}
+
+#[tokio::test]
+async fn nothing_is_imported_from_a_host_that_the_schedule_leaves_alone() {
+    let registry = TestRegistry::start(content());
+    let place = Place::new(Duration::ZERO).await;
+    let from = format!("{}/team/app:1.0.0", registry.host());
+    place.create("s", tags(&[("t", &from)])).await;
+    place.server.context.namespaces.ready().await.unwrap();
+    let mut controller = ImportController::new(Arc::clone(&place.shared), never_again());
+    let _events = controller.list().await.unwrap();
+    let _schedule = place
+        .shared
+        .board
+        .begin_with_a_host_that_refuses(&registry.host());
+    let key = controller.queue.start(Instant::now(), |_| true).unwrap();
+    controller.import(key);
+    assert!(controller.workers.is_empty());
+    let waits = controller.queue.next_due().unwrap() - Instant::now();
+    assert!(waits > Duration::from_secs(3000), "{waits:?}");
+}
+
+#[tokio::test]
 async fn an_import_that_panics_is_tried_again_and_disturbs_no_other() {
     #![allow(clippy::panic, reason = "an import that panics is what is tested")]
     let registry = TestRegistry::start(content());
