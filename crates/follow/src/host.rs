@@ -346,6 +346,15 @@ impl Host {
         }
     }
 
+    /// Before when nothing is done about a source in this state, however long it has been due.
+    pub(crate) fn next_at(&self, state: State, now: Millis) -> Millis {
+        match state {
+            State::Waiting | State::Held => self.paused_until,
+            State::Queued => self.paused_until.max(self.allowance.reads_at(now)),
+            State::Asking | State::Fetching | State::Telling => Millis(0),
+        }
+    }
+
     /// Until when it wants not to be read from.
     pub(crate) fn reads_wait_until(&self, now: Millis) -> Option<Millis> {
         let is_refusing = self.why == Some(Why::Refused);

@@ -197,7 +197,7 @@ proptest! {
                     } else {
                         model.0.insert(*stream, followed);
                     }
-                    let named: Vec<_> = scheduler.stream_report(&stream.to_string()).map(|report| report.tag).collect();
+                    let named: Vec<_> = scheduler.stream_report(&stream.to_string(), now).map(|report| report.tag).collect();
                     prop_assert_eq!(named.len(), model.0.get(stream).map_or(0, BTreeMap::len));
                 }
                 Step::Poke(host, repository, tag) => {

@@ -131,7 +131,11 @@ fn where_nobody_says_how_many_fetches_are_allowed_few_are_refused_none_is_lost_a
     registry.gap = 0;
     world.run(&mut scheduler, &mut registry, Millis(START + 96 * HOUR));
     assert_eq!(registry.stale, BTreeSet::new());
-    let reports = (0..TAGS).flat_map(|tag| scheduler.stream_report(&format!("n/s{tag}")).collect::<Vec<_>>());
+    let reports = (0..TAGS).flat_map(|tag| {
+        scheduler
+            .stream_report(&format!("n/s{tag}"), Millis(START))
+            .collect::<Vec<_>>()
+    });
     let not_unchanged: Vec<_> = reports.filter(|report| report.last != Last::Unchanged).collect();
     assert!(not_unchanged.is_empty(), "{not_unchanged:?}");
 }
@@ -174,8 +178,11 @@ fn a_flood_of_pushes_to_a_large_repository_that_name_no_tag_has_all_of_it_asked_
     }
     let now = START + 1;
     let next_checks = |scheduler: &Scheduler| -> Vec<u64> {
-        let reports =
-            (0..5_000).flat_map(|tag| scheduler.stream_report(&format!("n/s{tag}")).collect::<Vec<_>>());
+        let reports = (0..5_000).flat_map(|tag| {
+            scheduler
+                .stream_report(&format!("n/s{tag}"), Millis(START))
+                .collect::<Vec<_>>()
+        });
         reports.map(|report| report.next_check.0).collect()
     };
     for _ in 0..100_000 {

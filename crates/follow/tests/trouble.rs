@@ -150,7 +150,7 @@ fn a_day_with(mut registry: Counting) -> Counting {
     let mut world = World::at(START);
     world.run(&mut scheduler, &mut registry, Millis(START + 24 * HOUR));
     for number in 0..Counting::TAGS {
-        for report in scheduler.stream_report(&format!("n/s{number}")) {
+        for report in scheduler.stream_report(&format!("n/s{number}"), world.now) {
             assert!(!matches!(report.last, Last::Failed(_)), "{report:?}");
         }
     }
@@ -460,7 +460,7 @@ fn a_flood_of_pokes_has_a_source_asked_once_in_ten_seconds_and_no_other() {
     // What was pushed while the source was being asked is seen, too.
     assert!(
         scheduler
-            .stream_report("n/s")
+            .stream_report("n/s", world.now)
             .next()
             .is_some_and(|report| report.next_check.0 <= world.now.0 + 11_000)
     );

@@ -318,7 +318,8 @@ fn first_of(namespace: &str, last: Option<StreamKey>) -> Bound<StreamKey> {
 
 fn stream(state: &State, key: &StreamKey) -> StreamReport {
     let at = |moment| whole_seconds(state.clock.shown(moment)?);
-    let tags: Vec<_> = state.scheduler.stream_report(&stream_name(key)).collect();
+    let now = state.clock.now();
+    let tags: Vec<_> = state.scheduler.stream_report(&stream_name(key), now).collect();
     let last = tags.iter().filter_map(|tag| tag.last_check).max();
     let next = tags.iter().map(|tag| tag.next_check).min();
     StreamReport {
