@@ -122,6 +122,24 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_a_tag_are_its_own() {
+        let tags = json!([tracker("u", &json!({"kind": "ImageStreamTag", "name": "t"}))]);
+        let mut failed = history("t", "x");
+        failed["conditions"] = json!([{"type": "ImportSuccess", "status": "False", "generation": 3}]);
+        let never = json!({"tag": "t", "conditions": failed["conditions"]});
+        for (history, followed) in [(failed, true), (never, false)] {
+            let mut stream = stream(&tags, &json!([history]));
+            follow_changes(&mut stream, None);
+            assert!(!stream.status.tags["t"].conditions.is_empty());
+            let tracking = stream.status.tags.get("u");
+            assert_eq!(
+                tracking.map(|tracking| tracking.conditions.len()),
+                followed.then_some(0)
+            );
+        }
+    }
+
+    #[test]
     fn tags_that_track_each_other_come_to_rest() {
         let tags = json!([
             tracker("a", &json!({"kind": "ImageStreamTag", "name": "b"})),
