@@ -221,7 +221,7 @@ fn not_allowed(_: &Request) -> Reply<'_> {
 pub enum Outcome {
     /// An object, with the HTTP status.
     Object {
-        /// 200 or 201.
+        /// 200, 201 or 202.
         code: u16,
         /// The object.
         object: Object,

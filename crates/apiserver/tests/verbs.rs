@@ -285,6 +285,9 @@ async fn a_deletion_keeps_its_preconditions_and_waits_for_finalizers() {
     assert_eq!((held.code, &held.json()["kind"]), (200, &json!("Widget")));
     assert!(held.json()["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(server.get(A).await.code, 200);
+    let cascading = json!({"orphanDependents": false}).to_string();
+    let delayed = server.send("DELETE", A, &[], &cascading).await;
+    assert_eq!((delayed.code, &delayed.json()["kind"]), (202, &json!("Widget")));
     let released = server
         .patch("a", "merge-patch", json!({"metadata": {"finalizers": null}}))
         .await;

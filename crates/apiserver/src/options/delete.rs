@@ -36,6 +36,9 @@ pub struct DeleteOptions {
     pub uid: Option<String>,
     /// The deletion is for the object in this state alone.
     pub resource_version: Option<String>,
+    /// The client named the old option `orphanDependents` to have dependents deleted: it is told by a 202 if the object
+    /// stays for a while.
+    pub tells_of_delay: bool,
 }
 
 /// The options as they were sent.
@@ -147,6 +150,7 @@ impl Sent {
             propagation_policy: policy,
             uid: self.uid,
             resource_version: self.resource_version,
+            tells_of_delay: self.orphan_dependents == Some(false),
         })
     }
 }

@@ -103,6 +103,7 @@ fn options_of_a_deletion_come_from_the_body_or_else_from_the_query() {
         propagation_policy: Some(PropagationPolicy::Orphan),
         uid: Some("u".into()),
         resource_version: Some("7".into()),
+        tells_of_delay: false,
     };
     assert_eq!(delete(body, "propagationPolicy=Foreground"), Ok(expected.clone()));
     assert_eq!(
@@ -122,6 +123,7 @@ fn options_of_a_deletion_come_from_the_body_or_else_from_the_query() {
     ] {
         let options = delete(&format!(r#"{{"orphanDependents":{flag}}}"#), "").unwrap();
         assert_eq!(options.propagation_policy, Some(policy));
+        assert_eq!(options.tells_of_delay, flag == "false");
     }
 }
 

@@ -45,10 +45,10 @@ impl Stored {
                 metadata::mark_deleted(&mut object, request.now);
                 self.strategy.mark_deleted(&mut object);
                 if options.dry_run || object == stored.object {
-                    return Ok(Outcome::ok(self.show(object)));
+                    return Ok(self.staying(object, options));
                 }
                 if let Some(written) = self.objects.replace(object, stored.revision).await? {
-                    return Ok(Outcome::ok(self.show(written.object)));
+                    return Ok(self.staying(written.object, options));
                 }
                 continue;
             }
@@ -67,6 +67,14 @@ impl Stored {
                     ..StatusDetails::default()
                 })))));
             }
+        }
+    }
+
+    /// The answer for an object that is not gone yet.
+    fn staying(&self, object: Value, options: &DeleteOptions) -> Outcome {
+        Outcome::Object {
+            code: if options.tells_of_delay { 202 } else { 200 },
+            object: self.show(object).into(),
         }
     }
 
