@@ -31,6 +31,8 @@ pub struct RequestInfo {
     pub name: String,
     /// All segments that follow the version (and the namespace).
     pub parts: Vec<String>,
+    /// Whether the path says that it is a watch: the old form of one.
+    pub is_watch_path: bool,
     /// The label selector of a list, watch or deletion of a collection, as it was sent.
     pub label_selector: String,
     /// The field selector of a list, watch or deletion of a collection, as it was sent.
@@ -90,6 +92,7 @@ impl RequestInfo {
                 info.is_resource = false;
                 return info;
             }
+            info.is_watch_path = marker == "watch";
             info.verb.clone_from(marker);
             rest = more;
         }

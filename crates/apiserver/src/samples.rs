@@ -136,6 +136,12 @@ static OTHER_PLACES: Resource = Resource {
     ..PLACES
 };
 
+static GEARS: Resource = Resource {
+    plural: "gears",
+    singular: "gear",
+    ..WIDGETS
+};
+
 static NAMESPACES: Resource = Resource {
     plural: "namespaces",
     singular: "namespace",
@@ -178,6 +184,7 @@ pub(crate) fn api_with_namespaces() -> Api {
     Api::new(vec![
         Arc::new(Sample(&NAMESPACES, Verb::ALL)),
         Arc::new(Sample(&NAMESPACES_FINALIZE, &[Verb::Update])),
+        Arc::new(Sample(&GEARS, &[Verb::Get, Verb::List])),
         Arc::new(Sample(&WIDGETS_STATUS, &[Verb::Get, Verb::Patch, Verb::Update])),
         Arc::new(Sample(&WIDGETS, Verb::ALL)),
     ])

@@ -43,6 +43,9 @@ pub(super) fn find<'a>(api: &'a Api, info: &RequestInfo) -> Result<&'a Arc<dyn E
     if is_itself_one && info.namespace != itself {
         return Err(unknown());
     }
+    if info.is_watch_path && !has(&[Verb::Watch]) {
+        return Err(unknown());
+    }
     let is_in_namespace = !info.namespace.is_empty() && !is_itself_one;
     let exists = if is_named {
         let creates_below = !info.subresource.is_empty() && has(&[Verb::Create]);
@@ -132,6 +135,18 @@ mod tests {
                     assert_eq!(done(method, &path).is_ok(), reads, "{method} {path}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_watched_has_no_path_for_watches() {
+        for (path, expected) in [
+            ("/apis/example.com/v1/watch/namespaces/n/widgets", Ok(Verb::Watch)),
+            ("/apis/example.com/v1/watch/namespaces/n/gears", Err(Some(404))),
+            ("/apis/example.com/v1/watch/namespaces/n/gears/g", Err(Some(404))),
+            ("/apis/example.com/v1/namespaces/n/gears", Ok(Verb::List)),
+        ] {
+            assert_eq!(done("GET", path), expected, "{path}");
         }
     }
 
