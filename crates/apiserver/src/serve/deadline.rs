@@ -41,9 +41,15 @@ pub(super) fn allowed(options: &ServeOptions, pace: Pace, query: &str) -> Result
         .filter(|value| !value.is_empty());
     let asked = match asked {
         None => None,
-        Some(text) => parse(&text).map_err(|error| {
-            errors::bad_request(format!("invalid timeout specified in the request URL: {error}"))
-        })?,
+        Some(text) => match parse(&text) {
+            Ok(asked) => asked,
+            // Whatever runs long reads the parameter by itself, and falls back to what is usual.
+            Err(_) if pace == Pace::LongRunning => None,
+            Err(error) => {
+                let message = format!("invalid timeout specified in the request URL: {error}");
+                return Err(errors::bad_request(message).into());
+            }
+        },
     };
     Ok(asked.unwrap_or(usual).min(most))
 }
@@ -117,6 +123,7 @@ mod tests {
             (Pace::LongRunning, "", 34_000),
             (Pace::LongRunning, "timeout=1m30s", 90_000),
             (Pace::LongRunning, "timeout=1h", 600_000),
+            (Pace::LongRunning, "timeout=rubbish", 34_000),
             (Pace::Watch, "timeout=rubbish", 86_400_000),
         ] {
             let found = allowed(&options, pace, query).unwrap();
