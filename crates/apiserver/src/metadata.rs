@@ -25,6 +25,9 @@ const SUFFIX_LENGTH: usize = 5;
 /// What remains for the prefix of a generated name.
 const MAX_PREFIX: usize = 58;
 
+/// The time that Go takes for none: the beginning of the year 1, in seconds since the epoch.
+pub(crate) const ZERO_SECONDS: i64 = -62_135_596_800;
+
 /// An object's metadata, created if there is none.
 pub fn of(object: &mut Value) -> Option<&mut Map<String, Value>> {
     let fields = object.as_object_mut()?;

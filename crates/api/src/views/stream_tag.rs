@@ -24,7 +24,6 @@ pub fn image_stream_tag(stream: &ImageStream, tag: &str, image: Option<&Image>) 
     let annotations = spec
         .and_then(|spec| spec.annotations.clone())
         .filter(|annotations| !annotations.is_empty());
-    let created = event.and_then(|event| event.created.clone());
     let metadata = &stream.metadata;
     let mut shown = match (image, event) {
         (Some(image), Some(_)) => without_documents(image),
@@ -50,7 +49,11 @@ pub fn image_stream_tag(stream: &ImageStream, tag: &str, image: Option<&Image>) 
         metadata: ObjectMeta {
             name: Some(join_tag(metadata.name.as_deref().unwrap_or_default(), tag)),
             namespace: metadata.namespace.clone(),
-            creation_timestamp: created.or_else(|| metadata.creation_timestamp.clone()),
+            creation_timestamp: match event {
+                // An image that nobody knows the age of is not as old as the stream.
+                Some(event) => event.created.clone(),
+                None => metadata.creation_timestamp.clone(),
+            },
             uid: metadata.uid.clone(),
             resource_version: metadata.resource_version.clone(),
             labels: metadata.labels.clone(),
@@ -176,6 +179,24 @@ mod tests {
             repository.clone_into(&mut stream.status.docker_image_repository);
             assert_eq!(reference(&stream), "a/b:c");
         }
+    }
+
+    #[test]
+    fn a_tag_with_an_image_of_unknown_age_has_no_age() {
+        let mut stream = stream();
+        assert!(
+            image_stream_tag(&stream, "local", None)
+                .metadata
+                .creation_timestamp
+                .is_some()
+        );
+        stream.status.tags.get_mut("local").unwrap().items[0].created = None;
+        assert_eq!(
+            image_stream_tag(&stream, "local", None)
+                .metadata
+                .creation_timestamp,
+            None
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::metadata;
 use crate::schema::Schema;
 
 /// Strict findings that are reported; a hostile body could have millions.
@@ -83,6 +84,15 @@ impl Findings {
             schema.type_name()
         ));
     }
+}
+
+/// Whether a text is the time that Go takes for none.
+fn is_zero_time(text: &str) -> bool {
+    // It may be written in another zone, where it is in the year before.
+    text.starts_with("000")
+        && text
+            .parse()
+            .is_ok_and(|time: jiff::Timestamp| time.as_second() == metadata::ZERO_SECONDS)
 }
 
 /// One value to read, of this schema.
@@ -159,6 +169,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 }
                 Ok(Value::String(value))
             }
+            Schema::Time | Schema::MicroTime if is_zero_time(&value) => Ok(Value::Null),
             Schema::Raw
             | Schema::FieldsV1
             | Schema::Untyped

@@ -87,6 +87,22 @@ fn an_object_keeps_its_own_fields_alone() {
 }
 
 #[test]
+fn the_zero_time_is_no_time() {
+    for (time, is_kept) in [
+        ("0001-01-01T00:00:00Z", false),
+        ("0001-01-01T01:00:00+01:00", false),
+        ("0000-12-31T23:00:00-01:00", false),
+        ("0001-01-01T00:00:01Z", true),
+        ("2024-01-02T03:04:05Z", true),
+        ("0001", true),
+    ] {
+        let body = json!({"metadata": {"creationTimestamp": time}}).to_string();
+        let metadata = &json_body(&body).unwrap().value["metadata"];
+        assert_eq!(metadata.get("creationTimestamp").is_some(), is_kept, "{time}");
+    }
+}
+
+#[test]
 fn field_names_have_a_case() {
     let decoded = json_body(r#"{"Spec":{"enabled":true}}"#).unwrap();
     assert_eq!(decoded.strict_errors, [r#"unknown field "Spec""#]);

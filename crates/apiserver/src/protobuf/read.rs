@@ -216,6 +216,9 @@ fn time(schema: Schema, payload: Payload<'_>) -> Result<Option<Value>, Error> {
     if seconds < YEAR_0 {
         return Err(Error::Time);
     }
+    if seconds == metadata::ZERO_SECONDS {
+        return Ok(None);
+    }
     let time = Timestamp::new(seconds, nanoseconds).map_err(|_| Error::Time)?;
     Ok(Some(match schema {
         Schema::MicroTime => time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into(),

@@ -162,6 +162,15 @@ fn a_message_is_what_a_real_server_writes() {
 }
 
 #[test]
+fn the_zero_time_is_no_time() {
+    let mut time = Vec::new();
+    wire::put_varint(&mut time, 1, crate::metadata::ZERO_SECONDS.cast_unsigned());
+    let mut thing = Vec::new();
+    put_bytes(&mut thing, 6, &time);
+    assert_eq!(read(&thing).unwrap().get("at"), None);
+}
+
+#[test]
 fn fields_come_in_any_order_and_more_than_once() {
     let mut message = Vec::new();
     put_bytes(&mut message, 1000, b"\x0a\x01a");
