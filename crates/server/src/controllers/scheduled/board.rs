@@ -9,7 +9,7 @@ use std::time::Duration;
 use imagestream_api::digest::Digest;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{
-    Asked, Fetched, Followed as Follow, Options, Poll, Scheduler, Source, SourceId, What,
+    Asked, Fetched, Followed as Follow, Millis, Options, Poll, Scheduler, Source, SourceId, What,
 };
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use super::followed::{Followed, Name};
 use super::lists::Lists;
 use super::look::{Looked, Outcome, Work};
 use super::metrics::FollowMetrics;
+use super::pushed::Pushed;
 use super::settled::{Manifest, Settled};
 use crate::controllers::rules::RuleBoard;
 
@@ -64,6 +65,8 @@ pub(super) struct State {
     pub(super) causes: HashMap<String, String>,
     /// What earlier controllers have read, until it is known who follows what.
     lists: Lists,
+    /// What was pushed a short while ago.
+    pub(super) pushed: Pushed,
     metrics: Option<FollowMetrics>,
 }
 
@@ -179,6 +182,7 @@ impl Board {
             moved: HashMap::new(),
             causes: HashMap::new(),
             lists,
+            pushed: Pushed::default(),
             metrics,
         })));
         let (pokes, poked) = mpsc::channel(POKES);
@@ -298,7 +302,15 @@ impl State {
             interval: tag.interval,
         });
         let now = self.clock.now();
-        self.scheduler.set_stream(&stream_name(key), followed, now);
+        let stream = stream_name(key);
+        let late = self.late(&stream, tags, now);
+        self.scheduler.set_stream(&stream, followed, now);
+        for at in late {
+            if let (Some((tag, _)), Some(host)) = (tags.get(at), hosts.get(at)) {
+                let Name { repository, version } = &tag.name;
+                self.scheduler.poke(host, repository, Some(version), now);
+            }
+        }
         self.streams.insert(key.clone());
         for (tag, fingerprint) in tags {
             let key = SourceKey {
@@ -326,6 +338,22 @@ impl State {
             }
         }
         self.forget_unfollowed();
+    }
+
+    /// Which of these tags of a stream were not followed when what they come from was pushed: what was imported may be what
+    /// was there before, and nobody looks again before they are due.
+    fn late(&self, stream: &str, tags: &[(Followed, Fingerprint)], now: Millis) -> Vec<usize> {
+        let pushed = |(_, (tag, _)): &(usize, &(Followed, Fingerprint))| self.pushed.contains(&tag.name, now);
+        let mut late: Vec<_> = tags.iter().enumerate().filter(pushed).collect();
+        if !late.is_empty() {
+            let known: HashSet<String> = self
+                .scheduler
+                .stream_report(stream, now)
+                .map(|tag| tag.tag)
+                .collect();
+            late.retain(|(_, (tag, _))| !known.contains(&tag.tag));
+        }
+        late.into_iter().map(|(at, _)| at).collect()
     }
 
     /// Nobody says when a source is followed no more: what is remembered of it is dropped when that is a lot.
@@ -481,6 +509,7 @@ impl State {
     /// Something was pushed to what is asked for at this host.
     pub(super) fn poke(&mut self, host: &str, name: &Name) {
         let now = self.clock.now();
+        self.pushed.note(name, now);
         self.scheduler
             .poke(host, &name.repository, Some(&name.version), now);
     }

@@ -13,6 +13,7 @@ mod followed;
 mod lists;
 mod look;
 mod metrics;
+mod pushed;
 mod report;
 mod settled;
 mod turns;

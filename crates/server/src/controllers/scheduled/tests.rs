@@ -436,6 +436,34 @@ async fn who_hears_of_a_push_has_its_followers_look_at_once() {
 }
 
 #[tokio::test]
+async fn a_push_that_was_told_while_an_older_image_was_imported_is_looked_at_as_soon_as_that_is_in_the_stream()
+ {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(NEVER).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    // What an import writes that began before the push and ends after it was told.
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let streams = &place.server.context.streams;
+    let imported = streams.get("n", "s").await.unwrap().unwrap().object;
+    let target = "/apis/image.openshift.io/v1/namespaces/n/imagestreams/s";
+    assert_eq!(place.server.send("admin", "DELETE", target, None).await.0, 200);
+
+    let _running = place.control();
+    place
+        .until_known(|state| (state.scheduler.tags() == 0).then_some(()))
+        .await;
+    registry.set_content(app("new"));
+    assert!(place.shared.board.poke(&name));
+    let noted = Name::of(&ImageReference::parse(&name).unwrap()).unwrap();
+    place
+        .until_known(|state| state.pushed.contains(&noted, state.clock.now()).then_some(()))
+        .await;
+    place.server.store(streams, imported).await;
+    let moved = registry.content().digest("team/app", "v1");
+    place.until("s", |stream| newest(stream) == moved).await;
+}
+
+#[tokio::test]
 async fn streams_stop_sharing_when_the_secrets_of_one_change_and_those_see_what_they_may() {
     let registry = TestRegistry::start(app("old"));
     registry.set_auth(Auth::bearer_for_everyone());
