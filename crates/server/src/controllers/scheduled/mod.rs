@@ -49,11 +49,13 @@ use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
 use self::lists::Lists;
 use self::look::{Look, Looked};
+use self::settled::FailureKind;
 use self::settled::Settled;
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
 use crate::context::Context;
 use crate::image::policy;
+use crate::image::stream_secrets::is_pull_secret;
 use crate::image::stream_write::{SCHEDULED, key_of, mentioning, readable};
 
 /// Most looks at once: more than many hosts need that don't answer.
@@ -304,11 +306,14 @@ impl Scheduled {
                 let key = key_of(&object);
                 self.place.lock().forget(&key);
             }
-            Event::Secret(
-                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
-            ) => {
-                let namespace = text(&object.into_value()?, "namespace").to_owned();
-                self.secrets_changed(&namespace).await?;
+            Event::Secret(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                let secret = object.into_value()?;
+                self.secrets_changed(text(&secret, "namespace"), is_pull_secret(&secret))
+                    .await?;
+            }
+            Event::Secret(WatchEvent::Deleted(object)) => {
+                let secret = object.into_value()?;
+                self.secrets_changed(text(&secret, "namespace"), false).await?;
             }
             Event::Stream(WatchEvent::Bookmark(_)) | Event::Secret(WatchEvent::Bookmark(_)) | Event::Over => {
             }
@@ -347,8 +352,8 @@ impl Scheduled {
         Ok(())
     }
 
-    /// Streams of a namespace may share other sources than before.
-    async fn secrets_changed(&mut self, namespace: &str) -> Result<(), Box<Status>> {
+    /// Streams of a namespace may share other sources than before. If one `may_let_in`, what was refused is looked at soon.
+    async fn secrets_changed(&mut self, namespace: &str, may_let_in: bool) -> Result<(), Box<Status>> {
         if !self.credentials.forget(namespace) {
             return Ok(());
         }
@@ -357,9 +362,22 @@ impl Scheduled {
         for encoded in found {
             if let Some(stream) = readable(mentioning(encoded.into(), &[SCHEDULED])) {
                 self.see(&stream).await?;
+                if may_let_in {
+                    self.look_at_refused(&stream);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Has the tags of a stream looked at soon that nobody was let in to.
+    fn look_at_refused(&self, stream: &ImageStream) {
+        let (mode, own) = (self.context().import_mode, self.context().engine.platform());
+        let tags = followed(stream, mode, own).into_iter();
+        for tag in tags.filter(|tag| tag.recorded.says(FailureKind::Unauthorized)) {
+            let host = host(&tag.reference, &self.registry_rules);
+            self.place.lock().poke(&host, &tag.name);
+        }
     }
 
     /// Drops what is kept for hosts and namespaces that are gone.

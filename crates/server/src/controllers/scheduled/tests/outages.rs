@@ -179,3 +179,37 @@ async fn nothing_is_kept_of_hosts_that_could_not_be_reached_when_nobody_names_th
     assert!(state.causes.is_empty(), "{:?}", state.causes);
     assert_eq!(state.scheduler.host_reports(now).len(), 0);
 }
+
+#[tokio::test]
+async fn a_pull_secret_that_is_added_has_what_was_refused_looked_at_and_another_secret_does_not() {
+    let registry = TestRegistry::start(app("first"));
+    registry.set_auth(Auth::Basic {
+        username: "ann".into(),
+        password: "p".into(),
+    });
+    let place = Place::looking(NEVER).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    assert_eq!(failure(&place.stream("s").await), "Unauthorized");
+    let _running = place.control();
+    place
+        .until_known(|state| (state.scheduler.tags() == 1).then_some(()))
+        .await;
+    registry.clear_requests();
+    let secrets = &place.server.context.secrets;
+    let other = json!({"metadata": {"name": "other", "namespace": "n"}, "type": "Opaque"});
+    place.server.store(secrets, other).await;
+    let document = json!({"auths": {registry.host(): {"username": "ann", "password": "p"}}}).to_string();
+    let pull = json!({"metadata": {"name": "pull", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": k8s_openapi::ByteString(document.into_bytes())}});
+    place.server.store(secrets, pull).await;
+    let first = registry.content().digest("team/app", "v1");
+    let stream = place.until("s", |stream| newest(stream) == first).await;
+    assert_eq!(failure(&stream), &Value::Null);
+    let looks = registry.request_lines();
+    let looks = looks.iter().filter(|line| line.starts_with("HEAD")).count();
+    assert!(
+        looks <= 2,
+        "{looks}: one, and one to learn what the registry wants to be shown"
+    );
+}
