@@ -275,6 +275,30 @@ pub(crate) struct PruneArguments {
     #[arg(short, long, value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
 
+    /// Of no effect: there is no registry content here that could be deleted (only `false`)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) prune_registry: Option<bool>,
+
+    /// Of no effect: the server decides how many do the work
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) num_workers: Option<i64>,
+
+    /// Of no effect: references that can't be read point at nothing
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) ignore_invalid_refs: Option<bool>,
+
+    /// Refused: no registry is asked
+    #[arg(long, hide = true, value_name = "URL", allow_hyphen_values = true)]
+    pub(crate) registry_url: Option<String>,
+
+    /// Refused: no registry is asked
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) certificate_authority: Option<String>,
+
+    /// Refused: no registry is asked
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) force_insecure: Option<bool>,
+
     /// There are none: what would they name?
     #[arg(hide = true)]
     pub(crate) arguments: Vec<String>,

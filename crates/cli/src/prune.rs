@@ -51,6 +51,9 @@ fn options(arguments: &PruneArguments) -> Result<Value, Error> {
     if !arguments.arguments.is_empty() {
         return refused("no arguments are allowed to this command");
     }
+    if let Some(why) = asks_for_a_registry(arguments) {
+        return Err(Error::Usage(why));
+    }
     let chooses_by_age = arguments.keep_tag_revisions.is_some() || arguments.keep_younger_than.is_some();
     if arguments.prune_over_size_limit.is_some() && chooses_by_age {
         return refused(
@@ -84,6 +87,24 @@ fn options(arguments: &PruneArguments) -> Result<Value, Error> {
         options["namespace"] = namespace.as_str().into();
     }
     Ok(options)
+}
+
+/// Why what `oc adm prune images` would do at a registry can't be done, if that is asked for. What only says that nothing is
+/// to be done there is obeyed.
+fn asks_for_a_registry(arguments: &PruneArguments) -> Option<String> {
+    let asks = [
+        ("--prune-registry=true", arguments.prune_registry == Some(true)),
+        ("--registry-url", arguments.registry_url.is_some()),
+        (
+            "--certificate-authority",
+            arguments.certificate_authority.is_some(),
+        ),
+        ("--force-insecure", arguments.force_insecure == Some(true)),
+    ];
+    let (flag, _) = asks.into_iter().find(|(_, is_given)| *is_given)?;
+    Some(format!(
+        "{flag}: this server has no registry whose content could be deleted: only history and images are pruned"
+    ))
 }
 
 /// A time as Go writes it, where 0 needs no unit.
@@ -253,6 +274,33 @@ mod tests {
             ),
         ] {
             assert_eq!(given(arguments).unwrap_err(), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn flags_for_a_registry_are_obeyed_if_they_want_nothing_of_it_and_refused_otherwise() {
+        let harmless = [
+            "--prune-registry=false",
+            "--num-workers=10",
+            "--ignore-invalid-refs",
+            "--ignore-invalid-refs=false",
+            "--force-insecure=false",
+        ];
+        for flag in harmless {
+            assert_eq!(given(&[flag]), given(&[]), "{flag}");
+        }
+        for (arguments, flag) in [
+            (&["--prune-registry"][..], "--prune-registry=true"),
+            (&["--prune-registry=true"], "--prune-registry=true"),
+            (&["--registry-url", "https://r.test"], "--registry-url"),
+            (&["--certificate-authority=ca.crt"], "--certificate-authority"),
+            (&["--force-insecure"], "--force-insecure"),
+        ] {
+            let refusal = given(arguments).unwrap_err();
+            assert!(
+                refusal.starts_with(&format!("{flag}: this server has no registry")),
+                "{refusal}"
+            );
         }
     }
 
