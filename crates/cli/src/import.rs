@@ -63,6 +63,7 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<Exit, Error> {
             credentials: &credentials,
             now: &now,
             deadline: Instant::now() + settings.timeout,
+            patience: Instant::now() + settings.timeout,
             progress: &progress,
         };
         tokio::select! {

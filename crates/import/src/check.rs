@@ -360,6 +360,7 @@ impl Engine {
             insecure,
             credential,
             deadline: check.deadline,
+            patience: check.deadline,
         };
         let repository = self
             .client()

@@ -108,6 +108,9 @@ pub struct Request<'a> {
     pub now: &'a Time,
     /// When every item must be settled.
     pub deadline: Instant,
+    /// Until when registries are waited for that want to be left alone. Items that would have to wait longer fail with
+    /// what their registry said.
+    pub patience: Instant,
     /// Told how far the import is.
     pub progress: &'a Progress,
 }

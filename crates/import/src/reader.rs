@@ -442,6 +442,7 @@ impl<'a> Reader<'a> {
                 insecure,
                 credential,
                 deadline: request.deadline,
+                patience: request.patience,
             };
             let repository = self
                 .client

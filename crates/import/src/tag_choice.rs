@@ -109,6 +109,7 @@ impl Engine {
                     insecure: first.import_policy.insecure || listing.rules.insecure(repository),
                     credential,
                     deadline: listing.deadline,
+                    patience: listing.deadline,
                 };
                 let path = candidate.defaulted().repository_name();
                 self.client()

@@ -187,6 +187,7 @@ async fn config_problems(surroundings: &Surroundings) -> HashMap<String, &'stati
                 insecure: true,
                 credential: None,
                 deadline: Instant::now() + DEADLINE,
+                patience: Instant::now() + DEADLINE,
             };
             let repository = engine
                 .client()

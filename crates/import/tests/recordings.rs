@@ -215,6 +215,7 @@ impl Scene<'_> {
                 credentials: &self.surroundings.credentials,
                 now: &now,
                 deadline: Instant::now() + Duration::from_secs(12),
+                patience: Instant::now() + Duration::from_secs(12),
                 progress: &Progress::default(),
             })
             .await;

@@ -59,6 +59,9 @@ pub struct Access {
     pub credential: Option<Credential>,
     /// When every verb must have ended.
     pub deadline: Instant,
+    /// Until when a host is waited for that wants to be left alone. A wait that would end later is not begun: what the
+    /// host said is the answer then.
+    pub patience: Instant,
 }
 
 /// What a client has done since it was made, and is doing.
@@ -130,6 +133,7 @@ mod tests {
                 insecure: false,
                 credential: None,
                 deadline: Instant::now(),
+                patience: Instant::now(),
             };
             client.repository(host, path, access).unwrap_err()
         };

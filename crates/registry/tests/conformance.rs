@@ -38,6 +38,7 @@ fn repository(
         insecure,
         credential,
         deadline: Instant::now() + Duration::from_secs(10),
+        patience: Instant::now() + Duration::from_secs(10),
     };
     client
         .repository(&format!("127.0.0.1:{port}"), path, access)

@@ -145,6 +145,7 @@ impl Import {
                 credentials: &self.credentials,
                 now: &Time(k8s_openapi::jiff::Timestamp::now()),
                 deadline: Instant::now() + self.time.unwrap_or(PATIENCE),
+                patience: Instant::now() + self.time.unwrap_or(PATIENCE),
                 progress: &Progress::default(),
             })
             .await

@@ -83,7 +83,8 @@ pub(super) struct TokenRequest<'a> {
     pub(super) registry: &'a Url,
     /// The reach of the registry's address.
     pub(super) reach: Reach,
-    pub(super) deadline: Instant,
+    /// Until when the service is waited for.
+    pub(super) patience: Instant,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -149,7 +150,7 @@ impl Tokens {
         let call = call(request, &scope)?;
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await.ok();
-        match ask(connections, counters, &call, request.deadline).await {
+        match ask(connections, counters, &call, request.patience).await {
             Ok(token) => {
                 lead.settle(token.clone());
                 Ok(token)
@@ -256,7 +257,7 @@ async fn ask(
     connections: &Connections,
     counters: &Counters,
     call: &Call<'_>,
-    deadline: Instant,
+    patience: Instant,
 ) -> Result<Token, Refusal> {
     let mut attempt = 0;
     loop {
@@ -286,7 +287,7 @@ async fn ask(
             }
         };
         match wait {
-            Some(wait) if Instant::now() + wait < deadline => sleep(wait).await,
+            Some(wait) if Instant::now() + wait < patience => sleep(wait).await,
             _ => {
                 let for_all = wait.is_none();
                 return Err(Refusal { error, for_all });
@@ -374,7 +375,7 @@ mod tests {
             insecure,
             registry: &registry,
             reach: Reach::Public,
-            deadline: Instant::now(),
+            patience: Instant::now(),
         };
         let call = call(&request, "repository:a/b:pull")?;
         Ok((call.method, call.url.into(), call.authorization, call.form))

@@ -186,9 +186,9 @@ enum Step {
 }
 
 impl Transport {
-    /// Gets an answer, however many attempts that takes within the deadline of the access.
+    /// Gets an answer, however many attempts that takes within the deadline and the patience of the access.
     pub(crate) async fn fetch(&self, repository: &Repository, request: &Request) -> Result<Answer, Error> {
-        let mut tries = Tries::of(repository, &request.method, repository.access.deadline);
+        let mut tries = Tries::of(repository, &request.method, repository.access.patience);
         self.within_deadline(repository, request, &mut tries).await
     }
 
@@ -298,7 +298,7 @@ impl Transport {
                 insecure: self.insecure,
                 registry: &route.base,
                 reach: route.reach,
-                deadline: repository.access.deadline,
+                patience: repository.access.patience,
             };
             let (connections, counters) = (&self.shared.connections, &self.shared.counters);
             let token = self

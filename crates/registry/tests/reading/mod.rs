@@ -43,6 +43,7 @@ pub(crate) fn insecure() -> Access {
         insecure: true,
         credential: None,
         deadline: Instant::now() + PATIENCE,
+        patience: Instant::now() + PATIENCE,
     }
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn secure() -> Access {
 pub(crate) fn within(time: Duration) -> Access {
     Access {
         deadline: Instant::now() + time,
+        patience: Instant::now() + time,
         ..insecure()
     }
 }

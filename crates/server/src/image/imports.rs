@@ -239,13 +239,15 @@ async fn fetch(
         secrets: keychain(&secrets),
         host: context.host_credentials.clone(),
     };
+    let deadline = deadline(context, request);
     let fetch = imagestream_import::Request {
         spec: &import.spec,
         stream,
         rules: &rules,
         credentials: &credentials,
         now: &Time(request.now),
-        deadline: deadline(context, request),
+        deadline,
+        patience: deadline.min(patience(request)),
         progress: &Progress::default(),
     };
     Ok(context.engine.run(&fetch).await)
@@ -262,6 +264,13 @@ fn deadline(context: &Context, request: &Request) -> Instant {
     } else {
         request.deadline + AFTER_THE_REQUEST
     }
+}
+
+/// Until when registries are waited for that want to be left alone: for half of the time that the request has. The other
+/// half is left to ask for what did not have to wait, to record it, and to answer on a busy machine, too.
+fn patience(request: &Request) -> Instant {
+    let now = Instant::now();
+    now + request.deadline.saturating_duration_since(now) / 2
 }
 
 impl Endpoint for ImageStreamImports {

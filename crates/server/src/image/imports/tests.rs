@@ -95,6 +95,52 @@ async fn importing_again_what_is_there_writes_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_registry_wants_to_be_waited_for_too_long_fails_alone_and_the_rest_is_recorded() {
+    let (server, registry, limited) = (TestServer::start().await, registry(), registry());
+    // Longer than half of the time that the request has, but not as long as that.
+    let later = FaultKind::Status {
+        status: 429,
+        headers: vec![("retry-after".to_owned(), "20".to_owned())],
+        body: r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#.to_owned(),
+    };
+    limited.add_fault(Fault::on("/v2/a/b/*", later));
+    let tag = &registry.content().tag_names("a/b")[0];
+    let repository = format!("{}/a/b", limited.host());
+    let names = [
+        format!("{}/a/b:{tag}", registry.host()),
+        format!("{repository}:{tag}"),
+    ];
+    let mut object = import(&[(&names[0], "good"), (&names[1], "limited")]);
+    object["spec"]["repository"] =
+        json!({"from": {"kind": "DockerImage", "name": repository}, "importPolicy": {"insecure": true}});
+    let answer = server.post("admin", IMPORTS, &object, 201).await;
+    let said = |pointer: &str| text(&answer["status"], &format!("{pointer}/status/message")).to_owned();
+    let expected = |of: &str| format!("Internal error occurred: {of}toomanyrequests: slow down");
+    assert_eq!(said("/images/1"), expected(&format!("{}: ", names[1])));
+    assert_eq!(said("/repository"), expected(""));
+    assert_eq!(text(&answer, "/status/images/0/status/status"), "Success");
+    let tags = &answer["status"]["import"]["status"]["tags"];
+    assert_eq!(
+        (&tags[0]["tag"], &tags[1]["tag"]),
+        (&json!("good"), &json!("limited"))
+    );
+    assert!(
+        tags[0]["items"].is_array() && tags[1]["conditions"].is_array(),
+        "{tags}"
+    );
+    // Nobody waited and came back.
+    let asked = |what: &str| {
+        let lines = limited.request_lines();
+        lines.iter().filter(|line| line.contains(what)).count()
+    };
+    assert!(
+        asked("/manifests/") <= 1 && asked("/tags/list") <= 1,
+        "{:?}",
+        limited.request_lines()
+    );
+}
+
+#[tokio::test]
 async fn a_failed_tag_is_remembered_with_the_generation_of_the_import() {
     let (server, registry) = (TestServer::start().await, registry());
     server.post("admin", IMPORTS, &two_tags(&registry), 201).await;
