@@ -12,7 +12,7 @@ use imagestream_api::follow_rules::{self, RULES_ANNOTATION};
 use imagestream_api::reference::ImageReference;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::ImageStream;
-use imagestream_apiserver::endpoint::{WatchEvent, WatchEvents};
+use imagestream_apiserver::endpoint::{Object, WatchEvent, WatchEvents};
 use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
@@ -27,12 +27,16 @@ use crate::image::stream_write::{SCHEDULED, key_of, mentioning, readable};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Streams that are looked at without letting others do something.
 const BATCH: usize = 64;
+/// What stands in a stream that follows something.
+const WANTED: [&str; 2] = [SCHEDULED, RULES_ANNOTATION];
 
 /// What streams follow.
 pub(super) struct FollowedTags {
     context: Arc<Context>,
     hasher: RandomState,
     state: Mutex<State>,
+    /// Whose turn it is to learn. Holds the revision of which everything is known; later changes may be.
+    turn: tokio::sync::Mutex<u64>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,7 @@ impl FollowedTags {
             context: Arc::clone(context),
             hasher: RandomState::new(),
             state: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         });
         let events = followed.list().await?;
         Ok((followed, events))
@@ -92,7 +97,7 @@ impl FollowedTags {
     pub(super) async fn learn(self: Arc<Self>, mut events: WatchEvents) {
         loop {
             while let Some(event) = events.next().await {
-                if let Err(status) = self.hear(event) {
+                if let Err(status) = self.hear(event).await {
                     tracing::warn!(
                         message = status.message,
                         "lost the watch of streams for notifications"
@@ -115,14 +120,60 @@ impl FollowedTags {
         }
     }
 
+    /// Learns of everything that was stored when this was called: it may not have been told yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn catch_up(&self) -> Result<(), Box<Status>> {
+        let streams = &self.context.streams;
+        streams.ready().await?;
+        let mut known = self.turn.lock().await;
+        let Some(changed) = streams.before(*known)? else {
+            // More than is remembered.
+            *known = self.read_all().await?;
+            return Ok(());
+        };
+        for (position, (path, _)) in changed.objects.into_iter().enumerate() {
+            let (namespace, name) = path.split_once('/').unwrap_or(("", &path));
+            let key = StreamKey {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            match streams.in_memory(namespace, name).transpose() {
+                None => self.lock().set(key, Box::default()),
+                Some(found) => {
+                    let stream = found.and_then(|found| mentioning(found.object.into(), &WANTED));
+                    if let Some(stream) = readable(stream) {
+                        let hashes = self.hashes(&stream);
+                        self.lock().set(key, hashes);
+                    }
+                }
+            }
+            if position % BATCH == BATCH - 1 {
+                yield_now().await;
+            }
+        }
+        *known = changed.reached;
+        Ok(())
+    }
+
     async fn list(&self) -> Result<WatchEvents, Box<Status>> {
+        let mut known = self.turn.lock().await;
+        *known = self.read_all().await?;
+        let changes = ListOptions::changes_after(*known);
+        drop(known);
+        self.context.streams.watch("", changes).await
+    }
+
+    /// Reads all streams; the revision that they were read at.
+    async fn read_all(&self) -> Result<u64, Box<Status>> {
         let streams = &self.context.streams;
         let (found, revision) = streams
             .all("", &LabelSelector::default(), &FieldSelector::default())
             .await?;
         let mut fresh = State::default();
         for (position, encoded) in found.into_iter().enumerate() {
-            if let Some(stream) = readable(mentioning(encoded.into(), &[SCHEDULED, RULES_ANNOTATION])) {
+            if let Some(stream) = readable(mentioning(encoded.into(), &WANTED)) {
                 fresh.set(StreamKey::of(&stream), self.hashes(&stream));
             }
             if position % BATCH == BATCH - 1 {
@@ -130,13 +181,24 @@ impl FollowedTags {
             }
         }
         *self.lock() = fresh;
-        streams.watch("", ListOptions::changes_after(revision)).await
+        Ok(revision)
     }
 
-    fn hear(&self, event: WatchEvent) -> Result<(), Box<Status>> {
+    async fn hear(&self, event: WatchEvent) -> Result<(), Box<Status>> {
+        let mut known = self.turn.lock().await;
+        if let WatchEvent::Added(Object::Encoded(object))
+        | WatchEvent::Modified(Object::Encoded(object))
+        | WatchEvent::Deleted(Object::Encoded(object)) = &event
+        {
+            if object.revision() <= *known {
+                return Ok(());
+            }
+            // There may be more of the same commit.
+            *known = object.revision() - 1;
+        }
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                if let Some(stream) = readable(mentioning(object, &[SCHEDULED, RULES_ANNOTATION])) {
+                if let Some(stream) = readable(mentioning(object, &WANTED)) {
                     let hashes = self.hashes(&stream);
                     self.lock().set(StreamKey::of(&stream), hashes);
                 }
@@ -271,7 +333,7 @@ mod tests {
             .commit(&[], &[damaged("later", mistyped)])
             .await
             .unwrap();
-        followed.hear(events.next().await.unwrap()).unwrap();
+        followed.hear(events.next().await.unwrap()).await.unwrap();
         assert!(is_followed(&followed, "q.test/a:1"));
     }
 
@@ -285,15 +347,42 @@ mod tests {
             "[]",
         );
         server.post("admin", "imagestreams", &first, 201).await;
-        followed.hear(events.next().await.unwrap()).unwrap();
+        followed.hear(events.next().await.unwrap()).await.unwrap();
         assert!(is_followed(&followed, "q.test/a:1"));
         let patch = json!({"spec": {"tags": [scheduled("a", "q.test/a:2")]}});
         assert_eq!(server.send("admin", "PATCH", path, Some(&patch)).await.0, 200);
-        followed.hear(events.next().await.unwrap()).unwrap();
+        followed.hear(events.next().await.unwrap()).await.unwrap();
         assert!(!is_followed(&followed, "q.test/a:1") && is_followed(&followed, "q.test/a:2"));
         assert_eq!(server.send("admin", "DELETE", path, None).await.0, 200);
-        followed.hear(events.next().await.unwrap()).unwrap();
+        followed.hear(events.next().await.unwrap()).await.unwrap();
         let state = followed.lock();
         assert!(state.counts.is_empty() && state.of_streams.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_before_is_known_whoever_has_heard_of_it_and_news_of_before_change_nothing() {
+        let server = TestServer::start().await;
+        let (followed, mut events) = FollowedTags::open(&server.context).await.unwrap();
+        let path = "/apis/image.openshift.io/v1/namespaces/n/imagestreams/s";
+        let first = stream(&json!([scheduled("a", "q.test/a:1")]), "[]");
+        server.post("admin", "imagestreams", &first, 201).await;
+        assert!(!is_followed(&followed, "q.test/a:1"), "nobody has heard of it");
+        followed.catch_up().await.unwrap();
+        assert!(is_followed(&followed, "q.test/a:1"));
+        let patch = json!({"spec": {"tags": [scheduled("a", "q.test/a:2")]}});
+        assert_eq!(server.send("admin", "PATCH", path, Some(&patch)).await.0, 200);
+        followed.catch_up().await.unwrap();
+        assert!(!is_followed(&followed, "q.test/a:1") && is_followed(&followed, "q.test/a:2"));
+        assert_eq!(server.send("admin", "DELETE", path, None).await.0, 200);
+        followed.catch_up().await.unwrap();
+        for _ in 0..3 {
+            followed.hear(events.next().await.unwrap()).await.unwrap();
+            let state = followed.lock();
+            assert!(state.counts.is_empty() && state.of_streams.is_empty());
+        }
+        // What comes later is news.
+        server.post("admin", "imagestreams", &first, 201).await;
+        followed.hear(events.next().await.unwrap()).await.unwrap();
+        assert!(is_followed(&followed, "q.test/a:1"));
     }
 }

@@ -161,6 +161,10 @@ impl Notifications {
             EventError::Malformed(_) => errors::bad_request(error.to_string()),
         })?;
         let mut tags = Vec::from_iter(registry.tags(&pushes));
+        // A stream that was written a moment ago may not have been told of yet.
+        if !tags.iter().all(|tag| self.followed.contains(tag)) {
+            self.followed.catch_up().await?;
+        }
         tags.retain(|tag| self.followed.contains(tag));
         // There are at most as many as one body may tell of.
         let count = u32::try_from(tags.len()).unwrap_or(u32::MAX);

@@ -124,6 +124,18 @@ impl Told {
 }
 
 #[tokio::test]
+async fn a_push_is_noted_for_a_stream_that_came_a_moment_before() {
+    let told = Told::start().await;
+    let stream = json!({"metadata": {"name": "late", "namespace": "n"}, "spec": {"tags": [
+        {"name": "a", "from": {"kind": "DockerImage", "name": "r.test:5000/a/b:v3"},
+         "importPolicy": {"scheduled": true}},
+    ]}});
+    told.server.store(&told.server.context.streams, stream).await;
+    assert_eq!(told.push("told", "r.test:5000", &["v3"]).await, 202);
+    assert_eq!(told.noted().await, ["r.test:5000/a/b:v3"]);
+}
+
+#[tokio::test]
 async fn a_push_of_a_tag_that_a_stream_follows_is_noted_and_no_other() {
     let told = Told::start().await;
     assert_eq!(
