@@ -1,6 +1,7 @@
 //! Which credential is for which reference: pull secrets, matched as the
 //! [kubelet](https://kubernetes.io/docs/concepts/containers/images/#config-json) matches them.
 
+mod auth_field;
 pub(crate) mod entry;
 mod pattern;
 #[cfg(test)]
@@ -11,8 +12,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::Credential;
-use crate::keychain::entry::{Entries, EntryError};
+use crate::keychain::entry::Entries;
 use crate::keychain::pattern::Pattern;
+
+pub use crate::keychain::auth_field::AuthError;
 
 /// The largest accepted document, in bytes: Kubernetes accepts no larger secret.
 pub const MAX_DOCUMENT: usize = 1 << 20;
@@ -50,8 +53,8 @@ pub enum KeychainError {
         column: usize,
     },
     /// The `auth` of an entry is not base64 of `user:password`.
-    #[error("error decoding registry credentials: auth of {0:?} must be base64(username:password)")]
-    Auth(String),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 impl From<serde_json::Error> for KeychainError {
@@ -99,9 +102,7 @@ impl Keychain {
         }
         let mut added = Vec::new();
         for (key, entry) in entries.0 {
-            let basic = entry
-                .user_and_password()
-                .map_err(|EntryError| KeychainError::Auth(key.clone()))?;
+            let basic = entry.user_and_password()?;
             if let Some((username, password)) = basic {
                 added.push((normalise_key(&key), Credential::Basic { username, password }));
             }

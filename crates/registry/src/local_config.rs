@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::Credential;
-use crate::keychain::entry::{Entries, Entry, EntryError};
-use crate::keychain::{self, HUB_KEY, KeychainError, MAX_DOCUMENT, MAX_ENTRIES};
+use crate::keychain::entry::{Entries, Entry};
+use crate::keychain::{self, AuthError, HUB_KEY, KeychainError, MAX_DOCUMENT, MAX_ENTRIES};
 
 pub use helper::HelperError;
 use helper::Helpers;
@@ -93,6 +93,16 @@ pub enum LocalConfigError {
         path: PathBuf,
         /// Why.
         source: KeychainError,
+    },
+    /// The `auth` of an entry of a file is not base64 of `user:password`.
+    #[error("credentials file {}: auth of {key:?}: {source}", path.display())]
+    Auth {
+        /// The file.
+        path: PathBuf,
+        /// What the entry is for.
+        key: String,
+        /// Why.
+        source: AuthError,
     },
     /// A helper program failed.
     #[error(transparent)]
@@ -247,9 +257,10 @@ impl File {
         let mut key = repository;
         loop {
             if let Some(entry) = self.entries.get(key) {
-                let malformed = |EntryError| LocalConfigError::Decode {
+                let malformed = |source| LocalConfigError::Auth {
                     path: self.path.clone(),
-                    source: KeychainError::Auth(key.into()),
+                    key: key.into(),
+                    source,
                 };
                 if let Some(credential) = credential_of(entry).map_err(malformed)? {
                     return Ok(Some(credential));
@@ -263,7 +274,7 @@ impl File {
     }
 }
 
-fn credential_of(entry: &Entry) -> Result<Option<Credential>, EntryError> {
+fn credential_of(entry: &Entry) -> Result<Option<Credential>, AuthError> {
     let basic = entry.user_and_password()?;
     if !entry.identity_token.is_empty() {
         let username = basic

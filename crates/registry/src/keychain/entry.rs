@@ -4,18 +4,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::auth_field::{self, AuthError};
 use crate::json::null_is_default;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What is filed under one key. Not `Debug`: it is secret.
 #[derive(Clone, Default, Deserialize)]
@@ -30,21 +23,13 @@ pub(crate) struct Entry {
     pub(crate) identity_token: String,
 }
 
-/// The `auth` is not base64 of `user:password`.
-#[derive(Debug)]
-pub(crate) struct EntryError;
-
 impl Entry {
     /// User name and password, unless both are empty. `auth` wins over the fields beside it.
-    pub(crate) fn user_and_password(&self) -> Result<Option<(String, String)>, EntryError> {
+    pub(crate) fn user_and_password(&self) -> Result<Option<(String, String)>, AuthError> {
         let (username, password) = if self.auth.is_empty() {
             (self.username.clone(), self.password.clone())
         } else {
-            let decoded = BASE64.decode(self.auth.trim()).map_err(|_| EntryError)?;
-            let decoded = String::from_utf8(decoded).map_err(|_| EntryError)?;
-            let (username, password) = decoded.split_once(':').ok_or(EntryError)?;
-            // Old Docker clients padded the password with zero bytes.
-            (username.to_owned(), password.trim_matches('\0').to_owned())
+            auth_field::decode(&self.auth)?
         };
         Ok(Some((username, password))
             .filter(|(username, password)| !(username.is_empty() && password.is_empty())))

@@ -383,3 +383,19 @@ async fn a_helper_that_hangs_is_killed() {
     .await
     .expect("the helper is gone");
 }
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_named() {
+    let home = Home::new();
+    let path = home.write(
+        ".docker/config.json",
+        &json!({"auths": {"r.io/a": {"auth": "!"}}}),
+    );
+    let config = LocalConfig::load_with(&home.environment(), None).unwrap();
+    let error = config.credential("r.io/a/b:latest").await.unwrap_err();
+    let text = format!(
+        "credentials file {}: auth of \"r.io/a\": illegal base64 data at input byte 0",
+        path.display()
+    );
+    assert_eq!(error.to_string(), text);
+}
