@@ -7,7 +7,7 @@ use imagestream_api::status;
 use imagestream_api::types::{
     ImageImportStatus, ImageStream, ImageStreamImportSpec, ImageStreamImportStatus, Status, Time,
 };
-use imagestream_registry::keychain::Keychain;
+use imagestream_registry::keychain::{Keychain, Match};
 use imagestream_registry::local_config::LocalConfig;
 use imagestream_registry::sources::RegistryRules;
 use imagestream_registry::{Client, Credential};
@@ -71,7 +71,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The first credential that fits a defaulted reference, secrets first if they count.
+    /// The first credential that fits a defaulted reference, secrets first if they count. A secret that fits is the one
+    /// that counts, also if it has none.
     pub(crate) async fn find(
         &self,
         reference: &str,
@@ -79,8 +80,10 @@ impl Credentials {
     ) -> Result<Option<Credential>, String> {
         if with_secrets {
             let secrets = self.secrets.as_ref().map_err(Clone::clone)?;
-            if let Some(credential) = secrets.lookup(reference) {
-                return Ok(Some(credential));
+            match secrets.lookup(reference) {
+                Some(Match::Credential(credential)) => return Ok(Some(credential)),
+                Some(Match::Nobody) => return Ok(None),
+                None => {}
             }
         }
         match &self.host {

@@ -16,6 +16,7 @@ use imagestream_testkit::fault::{Fault, FaultKind};
 use imagestream_testkit::image::Image;
 use imagestream_testkit::registry::TestRegistry;
 use importing::{Import, at, engine_with, repository, said, status_said};
+use serde_json::json;
 
 const MANIFESTS: &str = "/v2/*/manifests/*";
 
@@ -61,6 +62,24 @@ async fn a_place_redirected_to_that_asks_for_a_password_is_not_given_it() {
             .requests()
             .iter()
             .all(|request| request.authorization.is_none())
+    );
+}
+
+#[tokio::test]
+async fn the_secret_that_fits_best_counts_also_if_it_holds_no_password() {
+    let registry = TestRegistry::start(one_image());
+    registry.set_auth(Auth::basic("ann", "secret"));
+    let mut import = Import::images([at(&registry, "team/app:v1")]).by(&registry, "ann", "secret");
+    let document = json!({"auths": {at(&registry, "team"): {"identitytoken": "t"}}}).to_string();
+    let secrets = import.credentials.secrets.as_mut().unwrap();
+    secrets.add_dockerconfigjson(document.as_bytes()).unwrap();
+    let result = import.run_anew().await;
+    assert_eq!(
+        said(&result.images[0]),
+        format!(
+            "401 Unauthorized: you may not have access to the container image \"{}\"",
+            at(&registry, "team/app:v1")
+        )
     );
 }
 

@@ -29,7 +29,16 @@ pub(crate) const HUB_KEY: &str = "index.docker.io";
 #[derive(Debug, Clone, Default)]
 pub struct Keychain {
     /// By normalised key; of one key, in the order in which they were added.
-    credentials: BTreeMap<String, Vec<Credential>>,
+    entries: BTreeMap<String, Vec<Match>>,
+}
+
+/// What the entry says that fits a reference.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Match {
+    /// Who asks.
+    Credential(Credential),
+    /// Nobody in particular: it has neither user nor password. It is a match all the same, and no other one counts.
+    Nobody,
 }
 
 /// Why a pull secret is unusable. The texts name no value of the secret.
@@ -95,7 +104,7 @@ impl Keychain {
         self.add(entries.unwrap_or_default())
     }
 
-    /// Entries without user name and password are passed over: the tokens that they may hold are not for servers.
+    /// The tokens that entries may hold instead of user name and password are not for servers.
     fn add(&mut self, entries: Entries) -> Result<(), KeychainError> {
         if entries.0.len() > MAX_ENTRIES {
             return Err(KeychainError::TooManyEntries);
@@ -103,39 +112,40 @@ impl Keychain {
         let mut added = Vec::new();
         for (key, entry) in entries.0 {
             let basic = entry.user_and_password()?;
-            if let Some((username, password)) = basic {
-                added.push((normalise_key(&key), Credential::Basic { username, password }));
-            }
+            let entry = basic.map_or(Match::Nobody, |(username, password)| {
+                Match::Credential(Credential::Basic { username, password })
+            });
+            added.push((normalise_key(&key), entry));
         }
-        for (key, credential) in added {
-            self.credentials.entry(key).or_default().push(credential);
+        for (key, entry) in added {
+            self.entries.entry(key).or_default().push(entry);
         }
         Ok(())
     }
 
-    /// The credential for `reference`: a defaulted reference with its tag or digest, such as
+    /// The entry for `reference`: a defaulted reference with its tag or digest, such as
     /// `docker.io/library/busybox:latest`. Only the first match counts, however it fares.
     #[must_use]
-    pub fn lookup(&self, reference: &str) -> Option<Credential> {
+    pub fn lookup(&self, reference: &str) -> Option<Match> {
         let target = Pattern::of(reference);
         // In reverse order, of two keys that begin alike the longer comes first.
         let matching = self
-            .credentials
+            .entries
             .iter()
             .rev()
             .find(|(key, _)| Pattern::of(key).matches(&target));
-        let credentials = match matching {
-            Some((_, credentials)) => credentials,
-            None if is_for_default_registry(reference) => self.credentials.get(HUB_KEY)?,
+        let entries = match matching {
+            Some((_, entries)) => entries,
+            None if is_for_default_registry(reference) => self.entries.get(HUB_KEY)?,
             None => return None,
         };
-        credentials.first().cloned()
+        entries.first().cloned()
     }
 
-    /// Whether there is no credential at all.
+    /// Whether there is no entry at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.credentials.is_empty()
+        self.entries.is_empty()
     }
 }
 

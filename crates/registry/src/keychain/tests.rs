@@ -25,22 +25,21 @@ fn keychain(keys: &[&str]) -> Keychain {
     keychain
 }
 
-fn user(credential: Option<Credential>) -> Option<String> {
-    credential.map(|credential| match credential {
-        Credential::Basic { username, .. } => username,
-        other @ Credential::IdentityToken { .. } => panic!("{other:?}"),
+fn user(found: Option<Match>) -> Option<String> {
+    found.map(|found| match found {
+        Match::Credential(Credential::Basic { username, .. }) => username,
+        other => panic!("{other:?}"),
     })
 }
 
 fn with_entry(entry: &Value) -> Result<Option<(String, String)>, KeychainError> {
     let mut keychain = Keychain::default();
     keychain.add_dockerconfigjson(json!({"auths": {"r.io": entry}}).to_string().as_bytes())?;
-    Ok(keychain
-        .lookup("r.io/x:latest")
-        .map(|credential| match credential {
-            Credential::Basic { username, password } => (username, password),
-            other @ Credential::IdentityToken { .. } => panic!("{other:?}"),
-        }))
+    Ok(match keychain.lookup("r.io/x:latest").unwrap() {
+        Match::Credential(Credential::Basic { username, password }) => Some((username, password)),
+        Match::Nobody => None,
+        other => panic!("{other:?}"),
+    })
 }
 
 #[test]
@@ -196,7 +195,7 @@ fn auth_wins_over_the_fields_beside_it() {
 }
 
 #[test]
-fn entries_that_hold_no_password_are_passed_over() {
+fn an_entry_that_holds_no_password_is_nobodys_and_hides_those_that_fit_less_well() {
     for entry in [
         json!({}),
         Value::Null,
@@ -204,6 +203,12 @@ fn entries_that_hold_no_password_are_passed_over() {
         json!({"registrytoken": "t"}),
     ] {
         assert_eq!(with_entry(&entry).unwrap(), None, "{entry}");
+        let mut keychain = keychain(&["r.io"]);
+        keychain
+            .add_dockercfg(json!({"r.io/team": entry}).to_string().as_bytes())
+            .unwrap();
+        assert_eq!(keychain.lookup("r.io/team/x:1"), Some(Match::Nobody), "{entry}");
+        assert_eq!(user(keychain.lookup("r.io/other/x:1")).as_deref(), Some("r.io"));
     }
 }
 
@@ -288,9 +293,9 @@ proptest! {
     #[test]
     fn no_document_and_no_reference_is_a_panic(document in proptest::collection::vec(any::<u8>(), 0..100), key in "\\PC{0,30}", reference in "\\PC{0,30}") {
         let mut keychain = keychain(&[&key]);
-        let before = keychain.credentials.len();
+        let before = keychain.entries.len();
         if keychain.add_dockerconfigjson(&document).is_err() {
-            prop_assert_eq!(keychain.credentials.len(), before);
+            prop_assert_eq!(keychain.entries.len(), before);
         }
         if let Some(found) = user(keychain.lookup(&reference)) {
             prop_assert_eq!(found, key);
