@@ -192,6 +192,32 @@ async fn what_cannot_be_made_of_an_answer_is_refused_in_json() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_a_list_can_be_shown_as_a_list_of_metadata() {
+    let server = Server::start().await;
+    let path = "/apis/example.org/v1/namespaces/n/widgets/a/fittings";
+    let accepting = |kind: &str| {
+        let (server, accept) = (&server, format!("application/json;as={kind};v=v1;g=meta.k8s.io"));
+        async move { server.send("GET", path, &[("accept", &accept)], "").await }
+    };
+    let list = accepting("PartialObjectMetadataList").await;
+    assert_eq!(
+        list.json(),
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+               "metadata": {"resourceVersion": "7"},
+               "items": [{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                          "metadata": {"name": "screw"}}]})
+    );
+    let refused = accepting("PartialObjectMetadata").await;
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (
+            406,
+            "you requested PartialObjectMetadata, but the requested object is a list (*example.WidgetList)"
+        )
+    );
+}
+
+#[tokio::test]
 async fn there_are_no_watches_in_yaml() {
     let server = Server::start().await;
     let path = "/apis/example.org/v1/namespaces/n/widgets?watch=true&timeoutSeconds=1";

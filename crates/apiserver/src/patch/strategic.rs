@@ -31,7 +31,7 @@ pub(super) enum StrategicError {
     WrongType(&'static str, &'static str),
     #[error("list element types are not identical: [{0} {1}]")]
     MixedTypes(String, String),
-    #[error("cannot merge lists without merge key for type {0}")]
+    #[error("cannot merge lists without merge key for {0}")]
     NoKeyToMergeBy(String),
     #[error("value for key {0} is not a map.")]
     NotInAMap(usize),

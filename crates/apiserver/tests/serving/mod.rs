@@ -12,9 +12,9 @@ use imagestream_apiserver::admission::AdmitAll;
 use imagestream_apiserver::api::Api;
 use imagestream_apiserver::authn::UserInfo;
 use imagestream_apiserver::dispatch::Dispatcher;
-use imagestream_apiserver::endpoint::{Pending, Request};
+use imagestream_apiserver::endpoint::{Endpoint, Outcome, Pending, Reply, Request};
 use imagestream_apiserver::form::Plain;
-use imagestream_apiserver::kind::{Kind, Resource};
+use imagestream_apiserver::kind::{Kind, Resource, Verb};
 use imagestream_apiserver::request_info::RequestInfo;
 use imagestream_apiserver::schema::{self, Schema};
 use imagestream_apiserver::storage::{Keeping, Objects};
@@ -22,7 +22,7 @@ use imagestream_apiserver::stored::Stored;
 use imagestream_apiserver::strategy::{Strategy, done};
 use imagestream_store::sqlite::{SqliteOptions, SqliteStore};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 static WIDGET_SCHEMA: schema::Object = schema::Object::new(
@@ -70,6 +70,48 @@ pub(crate) static WIDGETS: Resource = Resource {
     categories: &[],
     namespaced: true,
 };
+
+static WIDGET_LIST: schema::Object = schema::Object::new(
+    "org.example.v1",
+    "WidgetList",
+    "Several widgets.",
+    &[schema::KIND, schema::API_VERSION],
+);
+
+static LIST_KIND: Kind = Kind {
+    kind: "WidgetList",
+    schema: &WIDGET_LIST,
+    description: "Several widgets.",
+    ..KIND
+};
+
+/// A subresource that is a list: of what goes with a widget.
+static FITTINGS: Resource = Resource {
+    kind: &LIST_KIND,
+    subresource: "fittings",
+    singular: "",
+    list_kind: "",
+    ..WIDGETS
+};
+
+struct Fittings;
+
+impl Endpoint for Fittings {
+    fn resource(&self) -> &'static Resource {
+        &FITTINGS
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::Get]
+    }
+
+    fn get<'a>(&'a self, _: &'a Request) -> Reply<'a> {
+        let list = json!({"kind": "WidgetList", "apiVersion": "example.org/v1",
+                          "metadata": {"resourceVersion": "7"},
+                          "items": [{"metadata": {"name": "screw"}, "size": 1}]});
+        Box::pin(std::future::ready(Ok(Outcome::ok(list))))
+    }
+}
 
 struct Widgets;
 
@@ -153,7 +195,7 @@ impl Server {
         ));
         let endpoint = Stored::new(Arc::clone(&objects), Arc::new(Widgets));
         let dispatcher = Arc::new(Dispatcher {
-            api: Api::new(vec![Arc::new(endpoint)]),
+            api: Api::new(vec![Arc::new(endpoint), Arc::new(Fittings)]),
             admission: Arc::new(AdmitAll),
         });
         Self {
