@@ -115,15 +115,11 @@ impl Dispatcher {
             return Err(errors::method_not_allowed().into());
         }
         let aggregates = matches!(path.trim_end_matches('/'), "/api" | "/apis");
-        let accepted = negotiate(
-            header(head, ACCEPT),
-            &MEDIA_TYPES,
-            |encoding, shape| match shape {
-                Shape::Object => true,
-                Shape::Discovery(_) => aggregates && encoding != Encoding::Protobuf,
-                _ => false,
-            },
-        )?;
+        let accepted = negotiate(header(head, ACCEPT), &MEDIA_TYPES, |_, shape| match shape {
+            Shape::Object => true,
+            Shape::Discovery(_) => aggregates,
+            _ => false,
+        })?;
         let document = match accepted.shape {
             Shape::Object => document,
             _ => crate::discovery::answer(&self.api, path, &accepted).unwrap_or(document),

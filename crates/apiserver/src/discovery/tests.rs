@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 use super::*;
 use crate::negotiation::Encoding;
+use crate::protobuf;
 use crate::samples::api;
 
 fn get(path: &str, shape: Shape) -> Option<Value> {
@@ -147,4 +148,39 @@ fn a_list_of_resources_has_a_schema() {
     for (key, _) in document.as_object().unwrap() {
         assert!(schema.field(key).is_some(), "{key}");
     }
+}
+
+#[test]
+fn everything_at_once_has_a_form_in_protobuf() {
+    let document = get("/apis", Shape::Discovery(DiscoveryVersion::V2)).unwrap();
+    let schema = crate::schema::discovery::document(document["kind"].as_str().unwrap()).unwrap();
+    let encoded = protobuf::object(&document, schema);
+    let read = protobuf::Envelope::open(&encoded).unwrap();
+    assert_eq!(
+        (read.kind.as_str(), read.api_version.as_str()),
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2")
+    );
+    let read = read.read(schema).unwrap();
+    let widgets = |document: &Value| {
+        let groups = document["items"].as_array().unwrap();
+        let group = groups
+            .iter()
+            .find(|group| group["metadata"]["name"] == "example.com");
+        let resources = &group.unwrap()["versions"][0]["resources"];
+        let named = resources
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|found| found["resource"] == "widgets");
+        let mut widgets = named.unwrap().clone();
+        // Texts that are empty are not there when protobuf is read.
+        for kind in [
+            &mut widgets["responseKind"].take(),
+            &mut widgets["subresources"][0]["responseKind"].take(),
+        ] {
+            assert_eq!(kind["kind"], "Widget");
+        }
+        widgets
+    };
+    assert_eq!(widgets(&read), widgets(&document));
 }

@@ -3,7 +3,7 @@
 //! [1]: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 
 use super::meta::{HOME, TEXTS};
-use super::{API_VERSION, KIND, List, Object, Schema, TEXT, field};
+use super::{API_VERSION, KIND, LIST_METADATA, List, METADATA, Object, Schema, TEXT, field};
 
 static SERVER_ADDRESS: Object = Object::new(
     HOME,
@@ -195,10 +195,142 @@ pub static API_RESOURCE_LIST: Object = Object::new(
     ],
 );
 
+/// The home of what tells everything at once.
+const AGGREGATED_HOME: &str = "io.k8s.api.apidiscovery.v2";
+
+static GROUP_VERSION_KIND: Object = Object::new(
+    HOME,
+    "GroupVersionKind",
+    "A kind with its group and version.",
+    &[
+        field("group", 1, TEXT, "The group.").required(),
+        field("version", 2, TEXT, "The version.").required(),
+        field("kind", 3, TEXT, "The kind.").required(),
+    ],
+);
+
+static GROUP_VERSION_KINDS: List = List::of(Schema::Object(&GROUP_VERSION_KIND));
+
+static API_SUBRESOURCE_DISCOVERY: Object = Object::new(
+    AGGREGATED_HOME,
+    "APISubresourceDiscovery",
+    "A part of a resource.",
+    &[
+        field("subresource", 1, TEXT, "Its name.").required(),
+        field(
+            "responseKind",
+            2,
+            Schema::Object(&GROUP_VERSION_KIND),
+            "What it answers with.",
+        ),
+        field(
+            "acceptedTypes",
+            3,
+            Schema::List(&GROUP_VERSION_KINDS),
+            "What it takes.",
+        ),
+        field("verbs", 4, Schema::List(&TEXTS), "What can be done with it.").required(),
+    ],
+);
+
+static API_SUBRESOURCES: List = List::of(Schema::Object(&API_SUBRESOURCE_DISCOVERY));
+
+static API_RESOURCE_DISCOVERY: Object = Object::new(
+    AGGREGATED_HOME,
+    "APIResourceDiscovery",
+    "A resource with its parts.",
+    &[
+        field("resource", 1, TEXT, "The plural name.").required(),
+        field(
+            "responseKind",
+            2,
+            Schema::Object(&GROUP_VERSION_KIND),
+            "The kind of the objects.",
+        ),
+        field("scope", 3, TEXT, "`Namespaced` or `Cluster`.").required(),
+        field("singularResource", 4, TEXT, "The singular name.").required(),
+        field("verbs", 5, Schema::List(&TEXTS), "What can be done with it.").required(),
+        field(
+            "shortNames",
+            6,
+            Schema::List(&TEXTS),
+            "Abbreviations of the name.",
+        ),
+        field(
+            "categories",
+            7,
+            Schema::List(&TEXTS),
+            "Names under which several resources can be listed at once, such as `all`.",
+        ),
+        field(
+            "subresources",
+            8,
+            Schema::List(&API_SUBRESOURCES),
+            "The parts of the resource.",
+        ),
+    ],
+);
+
+static API_RESOURCES_DISCOVERY: List = List::of(Schema::Object(&API_RESOURCE_DISCOVERY));
+
+static API_VERSION_DISCOVERY: Object = Object::new(
+    AGGREGATED_HOME,
+    "APIVersionDiscovery",
+    "A version of a group with its resources.",
+    &[
+        field("version", 1, TEXT, "The name of the version.").required(),
+        field(
+            "resources",
+            2,
+            Schema::List(&API_RESOURCES_DISCOVERY),
+            "The resources.",
+        ),
+        field("freshness", 3, TEXT, "`Current` or `Stale`."),
+    ],
+);
+
+static API_VERSIONS_DISCOVERY: List = List::of(Schema::Object(&API_VERSION_DISCOVERY));
+
+static API_GROUP_DISCOVERY: Object = Object::new(
+    AGGREGATED_HOME,
+    "APIGroupDiscovery",
+    "A group with its versions.",
+    &[
+        METADATA,
+        field(
+            "versions",
+            2,
+            Schema::List(&API_VERSIONS_DISCOVERY),
+            "The versions, the preferred one first.",
+        ),
+    ],
+);
+
+static API_GROUPS_DISCOVERY: List = List::of(Schema::Object(&API_GROUP_DISCOVERY));
+
+/// All groups with all that is in them.
+pub static API_GROUP_DISCOVERY_LIST: Object = Object::new(
+    AGGREGATED_HOME,
+    "APIGroupDiscoveryList",
+    "All groups with all that is in them.",
+    &[
+        KIND,
+        API_VERSION,
+        LIST_METADATA,
+        field("items", 2, Schema::List(&API_GROUPS_DISCOVERY), "The groups.").required(),
+    ],
+);
+
 /// The schema of a document of this kind.
 #[must_use]
 pub fn document(kind: &str) -> Option<&'static Object> {
-    [&API_VERSIONS, &API_GROUP, &API_GROUP_LIST, &API_RESOURCE_LIST]
-        .into_iter()
-        .find(|object| object.name == kind)
+    [
+        &API_VERSIONS,
+        &API_GROUP,
+        &API_GROUP_LIST,
+        &API_RESOURCE_LIST,
+        &API_GROUP_DISCOVERY_LIST,
+    ]
+    .into_iter()
+    .find(|object| object.name == kind)
 }
