@@ -176,6 +176,7 @@ impl Host {
             }
             self.fetching += 1;
             self.allowance.fetch_begins(now);
+            self.sends(1, now);
             return Next::Fetch(id);
         }
         let ask_at = self.ask_at(host, table, budget, now);
@@ -186,11 +187,18 @@ impl Host {
                 source.state = State::Asking;
             }
             self.asking += 1;
-            self.pace.take(now);
-            self.checks.count(now);
+            self.sends(1, now);
             return Next::Ask(id);
         }
         Next::At([tell_at, fetch_at, ask_at].into_iter().flatten().min())
+    }
+
+    /// Counts requests that are sent now: others wait for their turn behind them.
+    pub(crate) fn sends(&mut self, requests: u32, now: Millis) {
+        for _ in 0..requests {
+            self.pace.take(now);
+            self.checks.count(now);
+        }
     }
 
     fn take_due(&mut self) -> Option<u32> {
@@ -224,7 +232,8 @@ impl Host {
         if self.moved() == 0 || is_full {
             return None;
         }
-        Some(self.allowance.fetch_at(now)?.max(self.paused_until))
+        let allowed = self.allowance.fetch_at(now)?;
+        Some(allowed.max(self.pace.at()).max(self.paused_until))
     }
 
     /// When the first of what waits may be asked, unless that depends on what is under way.

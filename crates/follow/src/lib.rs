@@ -10,6 +10,7 @@
 //!          -> Fetch(source)          it has moved: import it, then `fetched`
 //!          -> Tell(source)           its host does not answer: say so to who follows it, then `told`
 //!          -> Wait(until)            nothing to do before then, unless something else is called
+//! sent                               what was asked or imported took more than one request
 //! poke                               somebody says that something was pushed
 //! visit, visited                    requests that belong to no source: the pages of lists
 //! host_reports, stream_report        how it goes
@@ -20,7 +21,8 @@
 //! - Streams that follow one source with the same credential cost one request.
 //! - A source is due once in its interval, at a moment in it that depends on its name alone. So the requests are spread
 //!   evenly, and a scheduler that begins anew delays nobody by more than an interval.
-//! - Each host has a budget of checks and its own queues. What one host makes us wait for delays no other.
+//! - Each host has a budget of requests, those of checks, fetches and visits together, and its own queues. What one host
+//!   makes us wait for delays no other.
 //! - A host that refuses is left alone for as long as it says. One that can't be reached is asked with one request at a
 //!   time, ever more rarely, until it answers. Those who follow what becomes due meanwhile are told; it is asked
 //!   within the budget as soon as the host answers.

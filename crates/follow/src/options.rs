@@ -18,7 +18,8 @@ pub struct Options {
 /// The most that one host is burdened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostBudget {
-    /// Checks that may begin in any minute, evenly spread over it; at least 1.
+    /// Checks, fetches and visits that may begin in any minute, evenly spread over it; at least 1. What takes more than
+    /// one request counts as so many.
     pub checks_per_minute: u32,
     /// Checks that are under way at once; at least 1.
     pub checks_in_flight: u32,

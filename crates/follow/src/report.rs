@@ -14,7 +14,7 @@ pub struct HostReport {
     pub tags: u32,
     /// What they follow, each once.
     pub sources: u32,
-    /// Checks that began in the last minute.
+    /// Requests in the last minute: checks, fetches and visits that began, and what more these sent.
     pub checks_per_minute: u32,
     /// How long what is next has been due.
     pub lag: Duration,

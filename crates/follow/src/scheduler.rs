@@ -20,6 +20,9 @@ mod pokes;
 mod reports;
 mod visits;
 
+/// Most requests of one import that count.
+const MOST_REQUESTS: u32 = 10_000;
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
@@ -306,6 +309,14 @@ impl Scheduler {
             self.settle(id, failure, now);
         }
         self.look_at(host_id, now);
+    }
+
+    /// Something for a source took so many requests beside the one that every question and import is taken to be: they
+    /// count as checks of its host, and what is next waits for as long as they would have.
+    pub fn sent(&mut self, source: SourceId, more: u32, now: Millis) {
+        if let Some(host) = self.host_of(source.0) {
+            host.sends(more.min(MOST_REQUESTS), now);
+        }
     }
 
     /// Those who follow a source know that its host can't be reached.

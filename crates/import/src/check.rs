@@ -11,16 +11,14 @@ use imagestream_api::status;
 use imagestream_api::types::Status;
 use imagestream_registry::distribution::{self, IndexEntry, Manifest};
 use imagestream_registry::sources::{PullBy, RegistryRules};
-use imagestream_registry::{Access, Error, HostFeedback, ManifestAt, Probed, Repository};
+use imagestream_registry::{Access, Error, FetchedManifest, HostFeedback, ManifestAt, Probed, Repository};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::Origin;
 use crate::engine::{Credentials, Engine};
 use crate::plan;
 use crate::platform::{self, Platform};
-
-/// Most members of a list that are read before its import: those of all platforms that there are, and some.
-const MOST_MEMBERS: usize = 64;
+use crate::reading::Reading;
 
 /// The image that is asked about, and who asks.
 #[derive(Debug)]
@@ -48,6 +46,8 @@ pub struct Checked<T> {
     pub feedback: HostFeedback,
     /// Manifests that were asked for, beside whether they are there.
     pub gets: u32,
+    /// Requests, those for manifests among them.
+    pub requests: u32,
 }
 
 /// Why it is not known where an image is.
@@ -87,45 +87,18 @@ pub struct Named {
 }
 
 impl Named {
-    fn of(digest: &Digest, parsed: Manifest) -> Self {
-        Self {
-            digest: digest.clone(),
-            members: match parsed {
-                Manifest::Index(index) => index.manifests,
-                Manifest::Image(_) | Manifest::Schema1(_) => Vec::new(),
-            },
-        }
-    }
-
     /// The digest of the image that an import in this mode records.
     #[must_use]
     pub fn recorded(&self, mode: ImportMode, preferred: &Platform) -> &Digest {
         match mode {
             ImportMode::PreserveOriginal => &self.digest,
-            ImportMode::Legacy => {
-                platform::choose(&self.members, preferred).map_or(&self.digest, |member| &member.digest)
-            }
+            ImportMode::Legacy => self.member(preferred).unwrap_or(&self.digest),
         }
     }
 
-    /// The members that imports in these modes read, each once.
-    fn needed(&self, wanted: &[(ImportMode, Platform)]) -> Vec<Digest> {
-        let mut needed: Vec<Digest> = Vec::new();
-        for (mode, preferred) in wanted {
-            match mode {
-                ImportMode::PreserveOriginal => {
-                    needed.extend(self.members.iter().map(|member| member.digest.clone()));
-                }
-                ImportMode::Legacy => {
-                    let member = platform::choose(&self.members, preferred);
-                    needed.extend(member.map(|member| member.digest.clone()));
-                }
-            }
-        }
-        needed.sort_unstable();
-        needed.dedup();
-        needed.truncate(MOST_MEMBERS);
-        needed
+    /// The member that is imported for the whole, if it is a list.
+    pub(crate) fn member(&self, preferred: &Platform) -> Option<&Digest> {
+        platform::choose(&self.members, preferred).map(|member| &member.digest)
     }
 }
 
@@ -139,166 +112,116 @@ impl Engine {
     /// The digest of the manifest that an image's reference names now: with one `HEAD`, or a `GET` where the registry
     /// answers that without a digest.
     pub async fn check(&self, check: &Check<'_>) -> Checked<Digest> {
-        self.ask(check, Question::Digest).await.map(|named| named.digest)
+        let asked = self.ask(check, Question::Digest).await;
+        asked.map(|(answered, _)| answered.named.digest)
     }
 
     /// Reads the manifest that an image's reference names now, with one `GET`.
     pub async fn name(&self, check: &Check<'_>) -> Checked<Named> {
-        self.ask(check, Question::Manifest).await
+        let asked = self.ask(check, Question::Manifest).await;
+        asked.map(|(answered, _)| answered.named)
     }
 
-    /// Reads all manifests and configurations that imports of the image in these modes will need, so that they find them
-    /// read: an import records a registry that wants to be left alone as a failure, which this does not. What was read
-    /// before is not read again: `seen` is the digest that a check has just found.
-    pub async fn fetch(
-        &self,
-        check: &Check<'_>,
-        seen: &Digest,
-        wanted: &[(ImportMode, Platform)],
-    ) -> Checked<Named> {
-        self.ask(check, Question::Manifests { seen, wanted }).await
+    /// Reads the manifest that an image's reference names now, with one `GET` unless it is known to be `seen`: the digest
+    /// that a check of these credentials has found a moment ago.
+    pub async fn read<'a>(&'a self, check: &'a Check<'a>, seen: &Digest) -> Checked<Reading<'a>> {
+        let asked = self.ask(check, Question::Seen(seen)).await;
+        asked.and_then(|(answered, from)| match answered.manifest {
+            Some(manifest) => Ok(Reading {
+                engine: self,
+                check,
+                candidate: from.candidate,
+                with_secrets: from.with_secrets,
+                manifest,
+                named: answered.named,
+            }),
+            None => Err(CheckError::Failed("its manifest was not shown".into())),
+        })
     }
 
     /// Puts a question to one source.
     async fn put(&self, source: &CheckedSource, question: Question<'_>) -> Answer {
         match question {
             Question::Digest => self.digest_of(source).await,
-            Question::Manifest => self.read(source, &source.at).await,
-            Question::Manifests { seen, wanted } => self.read_all(source, seen, wanted).await,
+            Question::Manifest => self.manifest_of(source).await,
+            Question::Seen(seen) => match self.known(source, seen) {
+                Some(manifest) => Answer {
+                    found: Ok(Answered::of(manifest)),
+                    feedback: HostFeedback::default(),
+                    gets: 0,
+                    requests: 0,
+                },
+                None => self.manifest_of(source).await,
+            },
         }
     }
 
     async fn digest_of(&self, source: &CheckedSource) -> Answer {
         let Probed { found, feedback } = source.repository.probe_digest(&source.at).await;
         let found = match found {
-            Ok(Some(digest)) => Ok(Named {
-                digest,
-                members: Vec::new(),
+            Ok(Some(digest)) => Ok(Answered {
+                named: Named {
+                    digest,
+                    members: Vec::new(),
+                },
+                manifest: None,
             }),
             Err(error) if !lacks_head(&error) => Err(error),
             // Some have no `HEAD`, or don't say the digest with it.
-            Ok(None) | Err(_) => return self.read(source, &source.at).await,
+            Ok(None) | Err(_) => {
+                let answer = self.manifest_of(source).await;
+                let requests = answer.requests + 1;
+                return Answer { requests, ..answer };
+            }
         };
         Answer {
             found,
             feedback,
             gets: 0,
-        }
-    }
-
-    async fn read_all(
-        &self,
-        source: &CheckedSource,
-        seen: &Digest,
-        wanted: &[(ImportMode, Platform)],
-    ) -> Answer {
-        let mut answer = match self.known(source, seen) {
-            Some(named) => Answer {
-                found: Ok(named),
-                feedback: HostFeedback::default(),
-                gets: 0,
-            },
-            None => self.read(source, &source.at).await,
-        };
-        let needed = match &answer.found {
-            Ok(named) => named.needed(wanted),
-            Err(_) => return answer,
-        };
-        for member in &needed {
-            if self.cache.manifest(&source.origin, member).is_some() {
-                continue;
-            }
-            let read = self.read(source, &ManifestAt::Digest(member.clone())).await;
-            answer.gets += read.gets;
-            answer.feedback = read.feedback;
-            // What else is wrong with a member, the import says better.
-            if let (Err(error), true) = (read.found, read.feedback.is_refusal) {
-                answer.found = Err(error);
-                return answer;
-            }
-        }
-        let images = match &answer.found {
-            Ok(named) if needed.is_empty() && !wanted.is_empty() => vec![named.digest.clone()],
-            _ => needed,
-        };
-        for image in &images {
-            if let Some((refusal, feedback)) = self.read_config(source, image).await {
-                answer.found = Err(refusal);
-                answer.feedback = feedback;
-                break;
-            }
-        }
-        answer
-    }
-
-    /// Reads the configuration of an image whose manifest was read, unless it is known. If the host wants to be left
-    /// alone, in which words; what else is wrong, the import says better.
-    async fn read_config(&self, source: &CheckedSource, image: &Digest) -> Option<(Error, HostFeedback)> {
-        let manifest = self.cache.manifest(&source.origin, image)?;
-        let Ok(Manifest::Image(parsed)) = distribution::parse(&manifest.media_type, &manifest.body) else {
-            return None;
-        };
-        let digest = &parsed.config.digest;
-        if self.cache.config(&source.origin, digest).is_some() {
-            return None;
-        }
-        let Probed { found, feedback } = source.repository.probe_blob(digest).await;
-        match found {
-            Ok(config) => {
-                self.cache.keep_config(&source.origin, digest, config);
-                None
-            }
-            Err(error) => feedback.is_refusal.then_some((error, feedback)),
+            requests: 1,
         }
     }
 
     /// The manifest that the source is known to name.
-    fn known(&self, source: &CheckedSource, seen: &Digest) -> Option<Named> {
+    fn known(&self, source: &CheckedSource, seen: &Digest) -> Option<Arc<FetchedManifest>> {
         let manifest = match &source.at {
             ManifestAt::Tag(tag) => self.cache.tagged(&source.origin, tag),
             ManifestAt::Digest(digest) => self.cache.manifest(&source.origin, digest),
         };
-        let manifest = manifest.filter(|manifest| manifest.digest == *seen)?;
-        let parsed = distribution::parse(&manifest.media_type, &manifest.body).ok()?;
-        Some(Named::of(&manifest.digest, parsed))
+        manifest.filter(|manifest| manifest.digest == *seen)
     }
 
-    async fn read(&self, source: &CheckedSource, at: &ManifestAt) -> Answer {
-        let Probed { found, feedback } = source.repository.probe_manifest(at).await;
+    async fn manifest_of(&self, source: &CheckedSource) -> Answer {
+        let Probed { found, feedback } = source.repository.probe_manifest(&source.at).await;
         let found = found.map(|manifest| {
-            let parsed = distribution::parse(&manifest.media_type, &manifest.body);
             let manifest = Arc::new(manifest);
-            // What can't be read is not kept: the import is to see what is wrong with it.
-            if parsed.is_ok() {
-                let tag = match at {
+            // What can't be read is not kept: its registry may yet say what it is.
+            if distribution::parse(&manifest.media_type, &manifest.body).is_ok() {
+                let tag = match &source.at {
                     ManifestAt::Tag(tag) => Some(tag.as_str()),
                     ManifestAt::Digest(_) => None,
                 };
                 self.cache.keep_manifest(&source.origin, tag, &manifest);
             }
-            match parsed {
-                Ok(parsed) => Named::of(&manifest.digest, parsed),
-                Err(_) => Named {
-                    digest: manifest.digest.clone(),
-                    members: Vec::new(),
-                },
-            }
+            Answered::of(manifest)
         });
         Answer {
             found,
             feedback,
             gets: 1,
+            requests: 1,
         }
     }
 
     /// Asks the sources of an image until one answers; with the namespace's secrets, and without them if these are
     /// wrong.
-    async fn ask(&self, check: &Check<'_>, question: Question<'_>) -> Checked<Named> {
+    async fn ask(&self, check: &Check<'_>, question: Question<'_>) -> Checked<(Answered, From)> {
         let mut last = Checked {
             found: Err(CheckError::Failed("it has no source that may be asked".into())),
             host: String::new(),
             feedback: HostFeedback::default(),
             gets: 0,
+            requests: 0,
         };
         if check.rules.blocked(check.reference) {
             last.found = Err(CheckError::Blocked);
@@ -321,9 +244,14 @@ impl Engine {
                 let answer = self.put(&source, question).await;
                 last.feedback = answer.feedback;
                 last.gets += answer.gets;
+                last.requests += answer.requests;
                 let error = match answer.found {
                     Ok(found) => {
-                        last.found = Ok(found);
+                        let from = From {
+                            candidate,
+                            with_secrets,
+                        };
+                        last.found = Ok((found, from));
                         return last;
                     }
                     Err(error) => error,
@@ -385,18 +313,46 @@ enum Question<'a> {
     Digest,
     /// The manifest.
     Manifest,
-    /// The manifest and those that it lists, unless they are known.
-    Manifests {
-        seen: &'a Digest,
-        wanted: &'a [(ImportMode, Platform)],
-    },
+    /// The manifest, unless it is known and the one that was seen.
+    Seen(&'a Digest),
 }
 
 /// What one source answered.
 struct Answer {
-    found: Result<Named, Error>,
+    found: Result<Answered, Error>,
     feedback: HostFeedback,
     gets: u32,
+    requests: u32,
+}
+
+/// What was asked for.
+struct Answered {
+    named: Named,
+    /// Unless only its digest was.
+    manifest: Option<Arc<FetchedManifest>>,
+}
+
+impl Answered {
+    fn of(manifest: Arc<FetchedManifest>) -> Self {
+        let members = match distribution::parse(&manifest.media_type, &manifest.body) {
+            Ok(Manifest::Index(index)) => index.manifests,
+            // What can't be read says at its import what is wrong with it.
+            Ok(Manifest::Image(_) | Manifest::Schema1(_)) | Err(_) => Vec::new(),
+        };
+        Self {
+            named: Named {
+                digest: manifest.digest.clone(),
+                members,
+            },
+            manifest: Some(manifest),
+        }
+    }
+}
+
+/// Which source answered.
+struct From {
+    candidate: ImageReference,
+    with_secrets: bool,
 }
 
 /// Where an image is looked for.
@@ -408,11 +364,16 @@ struct CheckedSource {
 
 impl<T> Checked<T> {
     fn map<U>(self, change: impl FnOnce(T) -> U) -> Checked<U> {
+        self.and_then(|found| Ok(change(found)))
+    }
+
+    fn and_then<U>(self, change: impl FnOnce(T) -> Result<U, CheckError>) -> Checked<U> {
         Checked {
-            found: self.found.map(change),
+            found: self.found.and_then(change),
             host: self.host,
             feedback: self.feedback,
             gets: self.gets,
+            requests: self.requests,
         }
     }
 }
@@ -582,7 +543,7 @@ mod tests {
         fn movable<T: Send>(_: T) {}
         fn fetch<'a>(engine: &'a Engine, check: &'a Check<'a>, seen: &'a Digest) {
             movable(engine.check(check));
-            movable(engine.fetch(check, seen, &[]));
+            movable(engine.read(check, seen));
         }
         let _ = fetch;
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::build;
 use crate::cache::{ContentCache, Origin};
+use crate::courtesy::Courtesy;
 use crate::engine::{Credentials, Request};
 use crate::failure::Failure;
 use crate::once::Once;
@@ -32,6 +33,8 @@ const MAX_HELD_BYTES: usize = 256 << 20;
 const IMAGE_BYTES: usize = 4 << 10;
 /// Items of one sort that are under way at the same time: more than any host is asked at once.
 const AT_ONCE: usize = 256;
+/// The same for one who asks with courtesy.
+const COURTEOUS: usize = 4;
 
 /// An image as it was read, with the members of a preserved manifest list.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct Reader<'a> {
     platform: &'a Platform,
     /// Whether the secrets count; without them only what the host itself may read is read.
     with_secrets: bool,
+    /// Keeps it from waiting for registries that want to be left alone.
+    courtesy: Option<&'a Courtesy>,
     images: Once<Item, Outcome>,
     sessions: Once<Origin, Result<Session, SessionError>>,
     manifests: Once<(Session, ManifestAt), Result<Arc<FetchedManifest>, Error>>,
@@ -77,7 +82,7 @@ pub(crate) enum SessionError {
 }
 
 impl SessionError {
-    fn of_image(&self, name: &str) -> Failure {
+    pub(crate) fn of_image(&self, name: &str) -> Failure {
         match self {
             Self::Credentials(error) => Failure::Error(format!("{name}: {error}")),
             Self::Registry(error) => Failure::of_image(name, error),
@@ -108,10 +113,10 @@ impl std::hash::Hash for Session {
 }
 
 /// Which sessions read an image, and how it is called when one fails.
-struct Source {
-    session: Session,
+pub(crate) struct Source {
+    pub(crate) session: Session,
     /// Normalised reference.
-    name: String,
+    pub(crate) name: String,
 }
 
 impl<'a> Reader<'a> {
@@ -128,6 +133,7 @@ impl<'a> Reader<'a> {
             request,
             platform,
             with_secrets,
+            courtesy: None,
             images: Once::default(),
             sessions: Once::default(),
             manifests: Once::default(),
@@ -135,6 +141,14 @@ impl<'a> Reader<'a> {
             layer_sizes: Once::default(),
             fetched_bytes: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same, but waiting for no registry that wants to be left alone: that is noted there.
+    pub(crate) fn courteous(self, courtesy: &'a Courtesy) -> Self {
+        Self {
+            courtesy: Some(courtesy),
+            ..self
         }
     }
 
@@ -158,24 +172,49 @@ impl<'a> Reader<'a> {
     /// `list_from` is where the list that names the image was read just now.
     async fn read(&self, item: &Item, list_from: Option<&Session>) -> Result<ReadImage, Failure> {
         let (source, manifest) = self.manifest_from_any_source(item, list_from).await?;
-        let parsed = parse(&source, &manifest)?;
+        let member = match parse(&source, &manifest)? {
+            Manifest::Index(index) if item.mode == ImportMode::Legacy => {
+                let preferred = item.preferred.as_ref().unwrap_or(self.platform);
+                platform::choose(&index.manifests, preferred).map(|member| member.digest.clone())
+            }
+            _ => None,
+        };
+        self.image_of(item, &source, &manifest, member.as_ref()).await
+    }
+
+    /// The image of a manifest that was read; of a list of which one member is imported for the whole, this one.
+    pub(crate) async fn image_of(
+        &self,
+        item: &Item,
+        source: &Source,
+        manifest: &FetchedManifest,
+        member: Option<&Digest>,
+    ) -> Result<ReadImage, Failure> {
+        let parsed = parse(source, manifest)?;
         match (parsed, item.mode) {
             (Manifest::Index(index), ImportMode::PreserveOriginal) => {
                 let members = self.members(item, &source.session, &index).await?;
                 let reference = by_digest(&item.reference, &manifest.digest);
-                let image = build::index(&manifest, &index, reference, self.request.now);
+                let image = build::index(manifest, &index, reference, self.request.now);
                 Ok(ReadImage { image, members })
             }
-            (Manifest::Index(index), ImportMode::Legacy) => {
-                let (manifest, parsed) = self.chosen_member(item, &source, &index).await?;
-                let image = self.single(item, &source, &manifest, &parsed).await?;
+            (Manifest::Index(_), ImportMode::Legacy) => {
+                let member = member.ok_or_else(|| {
+                    Failure::Error(format!("{}: no manifests in manifest list", source.name))
+                })?;
+                let manifest = self
+                    .member_manifest(&source.session, member)
+                    .await
+                    .map_err(|error| Failure::of_image(&source.name, &error))?;
+                let parsed = parse(source, &manifest)?;
+                let image = self.single(item, source, &manifest, &parsed).await?;
                 Ok(ReadImage {
                     image,
                     members: Vec::new(),
                 })
             }
             (parsed, _) => {
-                let image = self.single(item, &source, &manifest, &parsed).await?;
+                let image = self.single(item, source, manifest, &parsed).await?;
                 Ok(ReadImage {
                     image,
                     members: Vec::new(),
@@ -255,25 +294,8 @@ impl<'a> Reader<'a> {
             }
         });
         // In order: of several failures, that of the first member counts. One that hangs fails the list anyway.
-        stream::iter(members).buffered(AT_ONCE).try_collect().await
-    }
-
-    /// The member of a list that is imported for the whole.
-    async fn chosen_member(
-        &self,
-        item: &Item,
-        source: &Source,
-        index: &Index,
-    ) -> Result<(Arc<FetchedManifest>, Manifest), Failure> {
-        let preferred = item.preferred.as_ref().unwrap_or(self.platform);
-        let member = platform::choose(&index.manifests, preferred)
-            .ok_or_else(|| Failure::Error(format!("{}: no manifests in manifest list", source.name)))?;
-        let manifest = self
-            .member_manifest(&source.session, &member.digest)
-            .await
-            .map_err(|error| Failure::of_image(&source.name, &error))?;
-        let parsed = parse(source, &manifest)?;
-        Ok((manifest, parsed))
+        let at_once = self.courtesy.map_or(AT_ONCE, |_| COURTEOUS);
+        stream::iter(members).buffered(at_once).try_collect().await
     }
 
     /// The Image of a manifest that is no list.
@@ -341,7 +363,10 @@ impl<'a> Reader<'a> {
             return Ok(size);
         }
         let measure = async {
-            let size = session.repository.blob_size(&digest).await?;
+            let size = match self.courtesy {
+                Some(courtesy) => courtesy.noted(session.repository.probe_blob_size(&digest).await),
+                None => session.repository.blob_size(&digest).await,
+            }?;
             self.cache.keep_layer_size(&session.origin, &digest, size);
             Ok(size)
         };
@@ -360,12 +385,14 @@ impl<'a> Reader<'a> {
             };
             // A HEAD that fails is not the answer: only a GET says what is wrong.
             if let Some(known) = known
-                && let Ok(Some(digest)) = session.repository.manifest_head(&at).await
-                && digest == known.digest
+                && self.names_still(session, &at, &known.digest).await
             {
                 return Ok(known);
             }
-            let manifest = Arc::new(session.repository.manifest(&at).await?);
+            let manifest = Arc::new(match self.courtesy {
+                Some(courtesy) => courtesy.noted_manifest(session.repository.probe_manifest(&at).await),
+                None => session.repository.manifest(&at).await,
+            }?);
             self.count(manifest.body.len())?;
             let tag = match &at {
                 ManifestAt::Tag(tag) => Some(tag.as_str()),
@@ -378,6 +405,14 @@ impl<'a> Reader<'a> {
             Ok(manifest)
         };
         self.manifests.get(key, fetch).await
+    }
+
+    async fn names_still(&self, session: &Session, at: &ManifestAt, digest: &Digest) -> bool {
+        let named = match self.courtesy {
+            Some(courtesy) => courtesy.noted(session.repository.probe_digest(at).await),
+            None => session.repository.manifest_head(at).await,
+        };
+        named.is_ok_and(|named| named.as_ref() == Some(digest))
     }
 
     /// The manifest of a member of a list that the registry has just let this caller read.
@@ -399,7 +434,10 @@ impl<'a> Reader<'a> {
         }
         let key = (session.clone(), digest.clone());
         let fetch = async {
-            let config = session.repository.blob(digest).await?;
+            let config = match self.courtesy {
+                Some(courtesy) => courtesy.noted(session.repository.probe_blob(digest).await),
+                None => session.repository.blob(digest).await,
+            }?;
             self.count(config.len())?;
             self.cache.keep_config(&session.origin, digest, config.clone());
             Ok(config)

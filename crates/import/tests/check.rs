@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use imagestream_api::defaults::ImportMode;
 use imagestream_api::digest::Digest;
+use imagestream_api::types::{ImageStream, Time};
 use imagestream_import::check::{Check, CheckError, Checked, reference};
 use imagestream_import::{Engine, Platform};
 use imagestream_registry::sources::{MirrorGroup, RulesInput};
@@ -22,7 +23,7 @@ use imagestream_testkit::fault::Fault;
 use imagestream_testkit::image::Image;
 use imagestream_testkit::rate_limit::RateLimit;
 use imagestream_testkit::registry::TestRegistry;
-use importing::{Import, LEGACY, PATIENCE, at, digest, engine, named, tagged};
+use importing::{Import, LEGACY, PATIENCE, PRESERVE, at, digest, engine, named, tagged};
 use tokio::time::Instant;
 
 /// Runs something with the check of an image as an import would be made of it.
@@ -37,6 +38,27 @@ macro_rules! asked {
             deadline: Instant::now() + PATIENCE,
         };
         $engine.$verb(&check $(, $more)*).await
+    }};
+}
+
+/// Reads what the only image of an import needs.
+macro_rules! read {
+    ($engine:expr, $name:expr, $import:expr, $seen:expr) => {{
+        let reference = reference($name).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let check = Check {
+            reference: &reference,
+            insecure: true,
+            rules: &$import.rules,
+            credentials: &$import.credentials,
+            deadline,
+        };
+        let reading = $engine.read(&check, $seen).await.found.unwrap();
+        let wanted = reading.wanted(&$import.spec.images, &ImageStream::default());
+        let wanted = wanted[0].clone().unwrap();
+        reading
+            .read(&wanted, &Time(jiff::Timestamp::now()), deadline)
+            .await
     }};
 }
 
@@ -109,28 +131,42 @@ async fn a_list_stands_for_the_member_that_an_import_records() {
 }
 
 #[tokio::test]
-async fn an_import_of_what_was_fetched_reads_no_manifest_again() {
+async fn what_a_name_stands_for_is_read_once_and_is_what_each_import_of_it_finds() {
     let platforms = [("linux/arm64", "arm"), ("linux/amd64", "amd")];
     let members = platforms.map(|(platform, name)| (platform, named(name).platform(platform)));
-    let registry = TestRegistry::start(Content::new().index("team/app", "v1", members, false));
-    let (engine, name) = (engine(), at(&registry, "team/app:v1"));
-    let wanted = [(ImportMode::Legacy, own()), (ImportMode::Legacy, own())];
-    let seen = check(&engine, &name).await.found.unwrap();
-    for gets in [2, 0] {
-        let fetched = asked!(engine, fetch, &name, Import::default(), &seen, &wanted);
-        assert_eq!(
-            (fetched.found.unwrap().digest, fetched.gets),
-            (seen.clone(), gets)
-        );
+    let list = Content::new().index("team/app", "v1", members, false);
+    for (content, requests) in [(tagged(&["v1"]), [1, 0]), (list, [2, 2])] {
+        let registry = TestRegistry::start(content);
+        let (reader, name) = (engine(), at(&registry, "team/app:v1"));
+        let seen = check(&reader, &name).await.found.unwrap();
+        registry.clear_requests();
+        let mut sent = 1;
+        for (mode, requests) in [LEGACY, PRESERVE].into_iter().zip(requests) {
+            let import = Import::images([name.clone()]).mode(mode);
+            // Once more, and nothing is asked.
+            for requests in [requests, 0] {
+                let read = read!(&reader, &name, &import, &seen);
+                assert_eq!(read.requests, requests, "{mode}");
+                sent += requests;
+                assert_eq!(registry.request_count(), usize::try_from(sent).unwrap());
+                let (mut found, mut own) =
+                    (*read.found.unwrap(), import.run(&engine()).await.images.remove(0));
+                for image in [&mut found, &mut own]
+                    .into_iter()
+                    .filter_map(|of| of.image.as_mut())
+                {
+                    // A list has no time of its own.
+                    image.docker_image_metadata.created = None;
+                }
+                assert_eq!(
+                    serde_json::to_value(&found).unwrap(),
+                    serde_json::to_value(&own).unwrap()
+                );
+                registry.clear_requests();
+                sent = 0;
+            }
+        }
     }
-    registry.clear_requests();
-    Import::images([name]).mode(LEGACY).run(&engine).await;
-    let again: Vec<String> = registry
-        .request_lines()
-        .into_iter()
-        .filter(|line| line.starts_with("GET") && line.contains("/manifests/"))
-        .collect();
-    assert_eq!(again, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -162,42 +198,35 @@ async fn a_registry_that_refuses_configurations_is_not_waited_for_and_asked_for_
     let platforms = [("linux/arm64", "arm"), ("linux/amd64", "amd")];
     let members = platforms.map(|(platform, name)| (platform, named(name).platform(platform)));
     let list = Content::new().index("team/list", "v1", members, false);
-    for (name, content) in [("team/app:v1", tagged(&["v1"])), ("team/list:v1", list)] {
+    for (name, content, manifests) in [
+        ("team/app:v1", tagged(&["v1"]), [0, 0]),
+        ("team/list:v1", list, [1, 0]),
+    ] {
         let registry = TestRegistry::start(content);
         registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)).only("/v2/*/blobs/*"));
         let (engine, name) = (engine(), at(&registry, name));
         let seen = check(&engine, &name).await.found.unwrap();
-        let mut gets = Vec::new();
-        for _ in 0..2 {
-            let wanted = [(ImportMode::Legacy, own())];
-            let refused = asked!(engine, fetch, &name, Import::default(), &seen, &wanted);
+        for manifests in manifests {
+            let import = Import::images([name.clone()]).mode(LEGACY);
+            let refused = read!(&engine, &name, &import, &seen);
             assert_eq!(refused.found.unwrap_err(), CheckError::RateLimited);
             assert!(refused.feedback.is_refusal && refused.feedback.retry_after.is_some());
-            gets.push(refused.gets);
+            assert_eq!(refused.gets, manifests, "{name}");
         }
-        let manifests = if name.contains("list") { 2 } else { 1 };
-        assert_eq!(gets, [manifests, 0], "{name}");
     }
 }
 
 #[tokio::test]
-async fn an_import_of_what_was_fetched_reads_no_configuration_again() {
+async fn what_is_wrong_with_an_image_is_the_result_and_no_refusal() {
     let registry = TestRegistry::start(tagged(&["v1"]));
+    registry.add_fault(Fault::status("/v2/*/blobs/*", 404));
     let (engine, name) = (engine(), at(&registry, "team/app:v1"));
     let seen = check(&engine, &name).await.found.unwrap();
-    // What nobody wants is not read.
-    for (wanted, configurations) in [(vec![], 0), (vec![(ImportMode::Legacy, own())], 1)] {
-        let fetched = asked!(engine, fetch, &name, Import::default(), &seen, &wanted);
-        assert_eq!(fetched.found.unwrap().digest, seen);
-        let lines = registry.request_lines();
-        let read = lines.iter().filter(|line| line.contains("/blobs/")).count();
-        assert_eq!(read, configurations, "{lines:?}");
-    }
-    registry.clear_requests();
-    registry.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)).only("/v2/*/blobs/*"));
-    let imported = Import::images([name]).mode(LEGACY).run(&engine).await;
-    assert_eq!(digest(&imported.images[0]), seen.as_str());
-    assert_eq!(registry.request_lines(), ["HEAD /v2/team/app/manifests/v1"]);
+    let import = Import::images([name.clone()]).mode(LEGACY);
+    let read = read!(&engine, &name, &import, &seen);
+    let (found, own) = (read.found.unwrap(), import.run(&engine).await.images.remove(0));
+    assert_eq!(found.status, own.status);
+    assert!(found.image.is_none(), "{found:?}");
 }
 
 #[tokio::test]

@@ -37,10 +37,7 @@ impl Repository {
             .transport
             .fetch(self, &self.blob_request(Method::HEAD, digest))
             .await?;
-        let size = answer
-            .header("content-length")
-            .and_then(|length| length.parse().ok());
-        size.ok_or_else(|| Error::Malformed(format!("the registry does not say the size of blob {digest}")))
+        said_size(digest, &answer)
     }
 
     pub(crate) fn blob_request(&self, method: Method, digest: &Digest) -> Request {
@@ -53,6 +50,14 @@ impl Repository {
             limit: MAX_BLOB_BYTES,
         }
     }
+}
+
+/// The size that an answer to a `HEAD` says.
+pub(crate) fn said_size(digest: &Digest, answer: &Answer) -> Result<u64, Error> {
+    let size = answer
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
+    size.ok_or_else(|| Error::Malformed(format!("the registry does not say the size of blob {digest}")))
 }
 
 /// The blob of an answer, which is the one asked for.

@@ -51,4 +51,14 @@ impl Repository {
             feedback,
         }
     }
+
+    /// Asks for the size of a blob, in bytes. If the host wants to be left alone this does not wait for it, but says so.
+    pub async fn probe_blob_size(&self, digest: &Digest) -> Probed<u64> {
+        let request = self.blob_request(Method::HEAD, digest);
+        let (answer, feedback) = self.transport.fetch_if_welcome(self, &request).await;
+        Probed {
+            found: answer.and_then(|answer| blob::said_size(digest, &answer)),
+            feedback,
+        }
+    }
 }

@@ -136,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Asked, Followed, HostBudget, Options, Poll, Quota, Source, SourceId, What, Why};
+    use crate::{Asked, Fetched, Followed, HostBudget, Options, Poll, Quota, Source, SourceId, What, Why};
 
     const START: Millis = Millis(1_000_000_000_000);
 
@@ -224,6 +224,30 @@ mod tests {
         assert_eq!(Vec::from_iter(gaps), [10_000; 3]);
         let reports = scheduler.host_reports(asked);
         assert_eq!(reports[0].checks_per_minute, 4);
+    }
+
+    #[test]
+    fn imports_and_all_that_they_send_keep_to_the_budget_of_a_host() {
+        let mut scheduler = scheduler(6);
+        follow(&mut scheduler, "h");
+        let (id, asked) = asked_at(&mut scheduler, START);
+        scheduler.asked(id, asked, Asked::Moved, &Feedback::default());
+        let gap = Duration::from_secs(10);
+        assert_eq!(scheduler.poll(asked), Poll::Wait(Some(asked.after(gap))));
+        let begun = asked.after(gap);
+        assert_eq!(scheduler.poll(begun), Poll::Fetch(id));
+        // A manifest, and two more.
+        scheduler.sent(id, 2, begun);
+        scheduler.fetched(
+            id,
+            begun,
+            Fetched::Done { changed: true },
+            2,
+            &Feedback::default(),
+        );
+        let reports = scheduler.host_reports(begun);
+        assert_eq!(reports[0].checks_per_minute, 4);
+        assert_eq!(scheduler.visit("h", begun), Visit::At(begun.after(3 * gap)));
     }
 
     #[test]

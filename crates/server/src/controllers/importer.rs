@@ -61,15 +61,6 @@ roleRef:
 subjects: [{kind: ServiceAccount, name: image-import-controller, namespace: openshift-infra}]
 "#;
 
-/// Why a controller imports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A stream wants it.
-    Wanted,
-    /// It is time to look whether something moved.
-    Scheduled,
-}
-
 /// Imports as the controllers' user.
 pub(crate) struct Importer {
     context: Arc<Context>,
@@ -119,9 +110,7 @@ impl Importer {
         &self,
         stream: &ImageStream,
         mut import: ImageStreamImport,
-        origin: Origin,
     ) -> Result<ImageStreamImport, Box<Status>> {
-        let is_scheduled = origin == Origin::Scheduled;
         defaults::image_stream_import(&mut import, self.context.import_mode);
         let spec = import.spec.clone();
         let (left, imported) = match Box::pin(self.find(stream, import)).await {
@@ -129,8 +118,8 @@ impl Importer {
             Err(status) => (Items::new(), Err(status)),
         };
         match &imported {
-            Ok(import) => self.metrics.imported(import, is_scheduled),
-            Err(status) => self.metrics.failed(&spec, status, is_scheduled),
+            Ok(import) => self.metrics.imported(import, false),
+            Err(status) => self.metrics.failed(&spec, status, false),
         }
         let mut import = imported?;
         for (asked, result) in left {
@@ -216,9 +205,14 @@ impl Importer {
     /// the store as for [`Importer::import`].
     pub(crate) async fn record(&self, mut import: ImageStreamImport) -> Result<(), Box<Status>> {
         defaults::image_stream_import(&mut import, self.context.import_mode);
-        record_results(&self.context, &request(&import), &mut import, EFFECTS).await?;
-        self.metrics.imported(&import, true);
-        Ok(())
+        let recorded = record_results(&self.context, &request(&import), &mut import, EFFECTS).await;
+        match &recorded {
+            Ok(()) => self.metrics.imported(&import, true),
+            // Who is late tries again.
+            Err(status) if status.code == Some(409) => {}
+            Err(status) => self.metrics.failed(&import.spec, status, true),
+        }
+        recorded
     }
 }
 

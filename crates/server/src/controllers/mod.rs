@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::Context;
 use crate::settings::{ControllerSettings, Storage};
 
-pub(crate) use importer::{Importer, Origin};
+pub(crate) use importer::Importer;
 pub(crate) use metrics::{ImportMetrics, leads};
 pub(crate) use supervisor::{Controller, Controllers, Election, supervise};
 

@@ -43,8 +43,8 @@ use self::request::request;
 use self::resting::Resting;
 use self::wanted::{Source, Wants};
 pub(super) use self::wanted::{host, is_pending};
+use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
-use super::{Origin, Shared};
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
 use crate::image::stream_secrets::is_pull_secret;
@@ -304,7 +304,7 @@ impl ImportController {
         tracing::info!(%namespace, %name, partial = !is_full, sources = sources.len(), "importing a stream");
         let shared = Arc::clone(&self.shared);
         let work = async move {
-            let outcome = shared.importer.import(&stream, import, Origin::Wanted).await;
+            let outcome = shared.importer.import(&stream, import).await;
             // What was written must be in memory before it is decided what is left to do.
             shared.context.streams.ready().await?;
             outcome

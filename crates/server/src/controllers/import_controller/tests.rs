@@ -243,12 +243,7 @@ async fn a_tag_that_is_changed_while_it_is_imported_gets_what_it_wants_now() {
     let import = request(&stream, &sources, false).unwrap();
     place.patch("s", json!({"spec": from("1.0.1")})).await;
     // One that was begun before.
-    let imported = place
-        .shared
-        .importer
-        .import(&stream, import, Origin::Wanted)
-        .await
-        .unwrap();
+    let imported = place.shared.importer.import(&stream, import).await.unwrap();
     assert!(imported.spec.images.is_empty(), "{imported:?}");
     assert_eq!(item(&place.stream("s").await, "t"), &Value::Null);
     let _controller = place.control(never_again());

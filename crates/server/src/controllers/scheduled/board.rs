@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use imagestream_api::digest::Digest;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{
     Asked, Fetched, Followed as Follow, Millis, Options, Poll, Scheduler, Source, SourceId, What,
@@ -19,7 +18,7 @@ use super::clock::Clock;
 use super::credentials::Fingerprint;
 use super::followed::{Followed, Name};
 use super::lists::Lists;
-use super::look::{Looked, Outcome, Work};
+use super::look::{Looked, Outcome, Seen, Work};
 use super::metrics::FollowMetrics;
 use super::pushed::Pushed;
 use super::settled::{Manifest, Settled};
@@ -60,7 +59,7 @@ pub(super) struct State {
     memories: HashMap<u64, Memory>,
     hasher: RandomState,
     /// What sources that have moved were seen to name.
-    moved: HashMap<SourceId, Digest>,
+    moved: HashMap<SourceId, Seen>,
     /// Why hosts could not be reached.
     pub(super) causes: HashMap<String, String>,
     /// What earlier controllers have read, until it is known who follows what.
@@ -450,6 +449,7 @@ impl State {
             settled,
             feedback,
             gets,
+            requests,
             cause,
         } = looked;
         if done != Done::Tell {
@@ -466,6 +466,7 @@ impl State {
             self.moved.remove(&id);
         }
         let (now, feedback) = (self.clock.now(), super::look::told(&feedback));
+        self.scheduler.sent(id, requests.saturating_sub(1), now);
         match done {
             Done::Fetch => {
                 let fetched = match outcome {
@@ -482,11 +483,11 @@ impl State {
                 let asked = match outcome {
                     Outcome::Unchanged | Outcome::Imported { .. } => Asked::Unchanged,
                     Outcome::Moved(digest) => {
-                        self.moved.insert(id, digest);
+                        self.moved.insert(id, Seen::now(digest));
                         Asked::Moved
                     }
                     Outcome::Unsure(digest) => {
-                        self.moved.insert(id, digest);
+                        self.moved.insert(id, Seen::now(digest));
                         Asked::Unsure
                     }
                     Outcome::Failed(kind) => Asked::Failed(kind.scheduled()),

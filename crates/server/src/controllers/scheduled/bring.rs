@@ -1,16 +1,19 @@
-//! Brings the streams that follow a source to where it is: one write each, and none where nothing is to be said.
+//! Brings the streams that follow a source to where it is: one write each, and none where nothing is to be said. No
+//! registry is asked for it.
 
+use imagestream_api::defaults;
 use imagestream_api::status;
 use imagestream_api::stream::source::StreamKey;
-use imagestream_api::types::{Image, ImageImportStatus, ImageStream, ImageStreamImport, ObjectMeta, Status};
+use imagestream_api::types::{Image, ImageImportStatus, ImageStream, ObjectMeta, Status};
+use imagestream_import::{Reading, Wanted};
 
 use super::followed::{Followed, followed, import_of};
-use crate::controllers::{Origin, Shared};
+use crate::controllers::Shared;
 use crate::image::stream_write::typed;
 use crate::lanes::Lanes;
 
 /// How often a stream is tried again that somebody else has changed.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 20;
 
 /// Imports into one stream from several sources would only run into conflicts with each other.
 static TURNS: Lanes<1_024> = Lanes::new();
@@ -18,12 +21,23 @@ static TURNS: Lanes<1_024> = Lanes::new();
 /// How a tag is brought to where its source is.
 #[derive(Clone, Copy)]
 pub(super) enum How<'a> {
-    /// By an import.
-    Import,
+    /// By recording what was read for all of them, as an import of its own would.
+    Record(&'a Found<'a>),
     /// By what is stored: its source names the image again that it has recorded, and only the failure is to go.
     Confirm,
     /// By recording why the source can't be read.
     Fail(&'a (dyn Fn(&Followed) -> Status + Send + Sync)),
+}
+
+/// What was read, for those tags that want it.
+pub(super) struct Found<'a> {
+    pub(super) reading: &'a Reading<'a>,
+    /// What it was read for.
+    pub(super) wanted: &'a Wanted,
+    /// What an import of it finds.
+    pub(super) result: &'a ImageImportStatus,
+    /// Which tags follow the source.
+    pub(super) is_mine: &'a (dyn Fn(&Followed) -> bool + Send + Sync),
 }
 
 /// What came of it.
@@ -36,23 +50,12 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         tags: 0,
         is_complete: true,
     };
 
-    /// Of an import of so many tags. Those that its stream does not want any more as it did are not where they should be.
-    fn of(import: &ImageStreamImport, asked: usize) -> Self {
-        let images = &import.status.images;
-        let succeeded = images.iter().filter(|image| status::is_success(&image.status));
-        let tags = succeeded.count();
-        Self {
-            tags,
-            is_complete: tags == asked,
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             tags: self.tags + other.tags,
             is_complete: self.is_complete && other.is_complete,
@@ -60,8 +63,7 @@ impl Brought {
     }
 }
 
-/// Brings the chosen tags of these streams to where their source is, one stream after the other: what one reads the next
-/// finds read.
+/// Brings the chosen tags of these streams to where their source is, one stream after the other.
 pub(super) async fn bring(
     shared: &Shared,
     streams: &[StreamKey],
@@ -99,17 +101,28 @@ async fn bring_one(
         let Some((stream, mut tags)) = follower(shared, key) else {
             return Ok(Brought::NOTHING);
         };
+        if let How::Record(found) = how {
+            let needed = needed(shared, &stream, tags, found.reading, found.is_mine);
+            let wants_it = |(tag, wants): (Followed, Option<Wanted>)| {
+                (wants.as_ref() == Some(found.wanted)).then_some(tag)
+            };
+            tags = needed.into_iter().filter_map(wants_it).collect();
+        }
         tags.retain(is_chosen);
         if tags.is_empty() {
             return Ok(Brought::NOTHING);
         }
         attempts += 1;
         let brought = match how {
-            How::Import => {
-                let import = import_of(&stream, &tags);
-                let asked = import.spec.images.len();
-                let imported = shared.importer.import(&stream, import, Origin::Scheduled).await;
-                imported.map(|import| Brought::of(&import, asked))
+            How::Record(found) => {
+                let mut import = import_of(&stream, &tags);
+                import.status.images = vec![found.result.clone(); import.spec.images.len()];
+                let is_success = status::is_success(&found.result.status);
+                let brought = Brought {
+                    tags: if is_success { tags.len() } else { 0 },
+                    is_complete: is_success,
+                };
+                shared.importer.record(import).await.map(|()| brought)
             }
             How::Confirm => confirm(shared, &stream, &tags).await,
             How::Fail(why) => {
@@ -124,8 +137,7 @@ async fn bring_one(
             }
         };
         match brought {
-            // An import has tried often enough, and would ask the registry again.
-            Err(status) if status.code == Some(409) && attempts < ATTEMPTS && !matches!(how, How::Import) => {
+            Err(status) if status.code == Some(409) && attempts < ATTEMPTS => {
                 shared.context.streams.ready().await?;
             }
             // It is gone.
@@ -133,6 +145,24 @@ async fn bring_one(
             brought => return brought,
         }
     }
+}
+
+/// What an import of those of these tags of a stream that follow the source needs of what was read of it; nothing if it
+/// needs something else.
+pub(super) fn needed(
+    shared: &Shared,
+    stream: &ImageStream,
+    mut tags: Vec<Followed>,
+    reading: &Reading<'_>,
+    is_mine: &(dyn Fn(&Followed) -> bool + Send + Sync),
+) -> Vec<(Followed, Option<Wanted>)> {
+    tags.retain(is_mine);
+    let mut import = import_of(stream, &tags);
+    defaults::image_stream_import(&mut import, shared.context.import_mode);
+    let mut wanted = reading.wanted(&import.spec.images, stream).into_iter();
+    tags.into_iter()
+        .map(|tag| (tag, wanted.next().flatten()))
+        .collect()
 }
 
 /// Records for these tags that an import has found the image that they have. An image that is not stored any more must be

@@ -1,6 +1,5 @@
 //! One look at a source: has it moved, and if it has, the imports into the streams that follow it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{Feedback, Quota};
-use imagestream_import::check::{Check, CheckError, Named};
-use imagestream_import::{Credentials, Platform};
+use imagestream_import::Credentials;
+use imagestream_import::check::{Check, CheckError, Checked, Named};
 use imagestream_registry::HostFeedback;
 use imagestream_registry::sources::RegistryRules;
 use tokio::time::Instant;
@@ -23,9 +22,7 @@ use super::{host, lists};
 use crate::controllers::Shared;
 
 /// Longest check.
-const CHECK: Duration = Duration::from_secs(30);
-/// Longest reading of manifests for imports.
-const FETCH: Duration = Duration::from_secs(120);
+pub(super) const CHECK: Duration = Duration::from_secs(30);
 
 /// A source to look at, and what is needed for it.
 pub(super) struct Look {
@@ -46,9 +43,24 @@ pub(super) enum Work {
     /// See whether it has moved.
     Ask,
     /// Import what it was seen to name.
-    Fetch(Digest),
+    Fetch(Seen),
     /// Say that its host can't be reached, for this reason.
     Tell(String),
+}
+
+/// What a source was seen to name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) digest: Digest,
+    /// When.
+    pub(super) at: Instant,
+}
+
+impl Seen {
+    pub(super) fn now(digest: Digest) -> Self {
+        let at = Instant::now();
+        Self { digest, at }
+    }
 }
 
 /// What came of it.
@@ -61,6 +73,8 @@ pub(super) struct Looked {
     pub(super) feedback: HostFeedback,
     /// Manifests that were read.
     pub(super) gets: u32,
+    /// All requests.
+    pub(super) requests: u32,
     /// Why the host could not be reached, if it could not.
     pub(super) cause: Option<String>,
 }
@@ -73,6 +87,7 @@ impl Looked {
             settled: before.unknown(),
             feedback: HostFeedback::default(),
             gets: 0,
+            requests: 0,
             cause: None,
         }
     }
@@ -114,10 +129,23 @@ pub(super) fn told(feedback: &HostFeedback) -> Feedback {
 
 /// What the registry said.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     feedback: HostFeedback,
     gets: u32,
+    requests: u32,
     cause: Option<String>,
+}
+
+impl Said {
+    /// Takes in what was said by the way; returns what was found.
+    pub(super) fn by<T>(&mut self, checked: Checked<T>) -> Result<T, CheckError> {
+        self.gets += checked.gets;
+        self.requests += checked.requests;
+        if checked.requests > 0 || checked.feedback.is_refusal {
+            self.feedback = checked.feedback;
+        }
+        checked.found
+    }
 }
 
 /// The streams that follow a source.
@@ -130,7 +158,7 @@ impl Look {
         let mut said = Said::default();
         let outcome = match work {
             Work::Ask => self.ask(&followers, &mut said).await,
-            Work::Fetch(seen) => self.fetch(&seen, &followers, &mut said).await,
+            Work::Fetch(seen) => Box::pin(self.fetch(seen, &followers, &mut said)).await,
             Work::Tell(cause) => self.tell(&cause, &followers).await,
         };
         Looked {
@@ -138,6 +166,7 @@ impl Look {
             settled: self.settled,
             feedback: said.feedback,
             gets: said.gets,
+            requests: said.requests,
             cause: said.cause,
         }
     }
@@ -145,9 +174,8 @@ impl Look {
     /// Asks whether the source has moved.
     async fn ask(&mut self, followers: &impl Following, said: &mut Said) -> Outcome {
         let engine = &self.shared.context.engine;
-        let checked = engine.check(&self.check(CHECK)).await;
-        (said.feedback, said.gets) = (checked.feedback, checked.gets);
-        let digest = match checked.found {
+        let found = said.by(engine.check(&self.check(CHECK)).await);
+        let digest = match found {
             Ok(digest) if self.settled.is_at(&digest) => return Outcome::Unchanged,
             Ok(digest) => digest,
             Err(error) => return self.note(followers, &error, said).await,
@@ -176,39 +204,6 @@ impl Look {
             Outcome::Unsure(digest)
         } else {
             Outcome::Moved(digest)
-        }
-    }
-
-    /// Reads what the source was seen to name, and imports it into all tags that are not there.
-    async fn fetch(&mut self, seen: &Digest, followers: &impl Following, said: &mut Said) -> Outcome {
-        // Which member of a list a tag should have is known only when the list was read.
-        let named = self.read(seen, &[], said).await;
-        let named = match named {
-            Ok(named) => named,
-            Err(error) => return self.note(followers, &error, said).await,
-        };
-        let is_behind = |look: &Self, tag: &Followed, named: &Named| {
-            let wanted = named.recorded(tag.mode, &tag.platform);
-            look.is_mine(tag) && (tag.recorded.failure.is_some() || tag.recorded.image != wanted.as_str())
-        };
-        let keys = followers();
-        let mut behind = self.behind(&keys, &named.digest);
-        behind.retain(|tag| is_behind(self, tag, &named));
-        let named = match self.read(&named.digest, &wanted(&behind), said).await {
-            Ok(named) => named,
-            Err(error) => return self.note(followers, &error, said).await,
-        };
-        let is_chosen = |tag: &Followed| is_behind(self, tag, &named);
-        let imported = bring(&self.shared, &keys, is_chosen, How::Import).await;
-        self.remember(&named).await;
-        if !imported.is_complete {
-            self.settled = self.settled.unknown();
-        }
-        match imported.tags {
-            // Why is in the streams or in the log. It is tried again soon.
-            0 if !imported.is_complete => Outcome::Failed(FailureKind::Other),
-            0 => Outcome::Unchanged,
-            tags => Outcome::Imported { tags },
         }
     }
 
@@ -242,7 +237,12 @@ impl Look {
     }
 
     /// Has those who follow the source know why it can't be read.
-    async fn note(&mut self, followers: &impl Following, error: &CheckError, said: &mut Said) -> Outcome {
+    pub(super) async fn note(
+        &mut self,
+        followers: &impl Following,
+        error: &CheckError,
+        said: &mut Said,
+    ) -> Outcome {
         if let CheckError::Unreachable { cause, .. } = error {
             said.cause = Some(cause.clone());
         }
@@ -261,7 +261,7 @@ impl Look {
         Outcome::Failed(kind)
     }
 
-    fn check(&self, patience: Duration) -> Check<'_> {
+    pub(super) fn check(&self, patience: Duration) -> Check<'_> {
         Check {
             reference: &self.reference,
             insecure: self.insecure,
@@ -272,7 +272,7 @@ impl Look {
     }
 
     /// Whether a tag follows this source.
-    fn is_mine(&self, tag: &Followed) -> bool {
+    pub(super) fn is_mine(&self, tag: &Followed) -> bool {
         tag.name == self.name && tag.insecure == self.insecure
     }
 
@@ -308,24 +308,8 @@ impl Look {
             .collect()
     }
 
-    /// Reads the manifests and configurations that imports will need.
-    async fn read(
-        &self,
-        digest: &Digest,
-        wanted: &[(ImportMode, Platform)],
-        said: &mut Said,
-    ) -> Result<Named, CheckError> {
-        let engine = &self.shared.context.engine;
-        let fetched = engine.fetch(&self.check(FETCH), digest, wanted).await;
-        if fetched.gets > 0 || fetched.feedback.is_refusal {
-            said.gets += fetched.gets;
-            said.feedback = fetched.feedback;
-        }
-        fetched.found
-    }
-
     /// Remembers what the source names, also after a restart if it is a list.
-    async fn remember(&mut self, named: &Named) {
+    pub(super) async fn remember(&mut self, named: &Named) {
         let context = &self.shared.context;
         let platform = context.engine.platform();
         let member = named.recorded(ImportMode::Legacy, platform);
@@ -341,17 +325,4 @@ impl Look {
             tracing::warn!(image = self.reference.exact(), %error, "the list that was read can't be noted");
         }
     }
-}
-
-/// In which ways the tags want to have the image, each once.
-fn wanted(tags: &[Followed]) -> Vec<(ImportMode, Platform)> {
-    let mut wanted = BTreeMap::new();
-    for tag in tags {
-        let preserves = tag.mode == ImportMode::PreserveOriginal;
-        wanted.insert(
-            (preserves, tag.platform.to_string()),
-            (tag.mode, tag.platform.clone()),
-        );
-    }
-    wanted.into_values().collect()
 }

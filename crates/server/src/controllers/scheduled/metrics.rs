@@ -113,7 +113,7 @@ impl Gauges {
             )?,
             checks_per_minute: gauge(
                 "imagestream_follow_checks_per_minute",
-                "Looks and pages of lists that began in the last minute",
+                "Requests of the last minute: looks, readings of what moved, pages of lists",
             )?,
             lag: gauge(
                 "imagestream_follow_lag_seconds",

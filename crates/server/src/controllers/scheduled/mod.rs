@@ -2,13 +2,14 @@
 //!
 //! Streams are listed and watched as the import controller does it. [`imagestream_follow`] decides when each source is
 //! looked at, and how hard each host is asked; streams that follow one image with equal credentials cost one look. A
-//! `look` is one `HEAD`; only if that finds something else than is recorded, manifests are read and imports made, as the
-//! controllers' user. Nothing is written when nothing moved.
+//! `look` is one `HEAD`; only if that finds something else than is recorded, manifests are read, once for all who
+//! follow the source, and recorded as imports of the controllers' user. Nothing is written when nothing moved.
 
 mod board;
 mod bring;
 mod clock;
 pub(super) mod credentials;
+mod fetch;
 mod followed;
 mod lists;
 mod look;

@@ -15,6 +15,7 @@ use super::*;
 use crate::image::testing::TestServer;
 use crate::settings::{ControllerSettings, ScheduledSettings};
 
+mod moves;
 mod outages;
 mod with_rules;
 
