@@ -97,6 +97,7 @@ impl Reading<'_> {
             credentials,
             now,
             deadline,
+            patience: deadline,
             progress: &Progress::default(),
         };
         let courtesy = Courtesy::default();
