@@ -32,8 +32,8 @@ mod watch;
 pub use changes::Earlier;
 pub use encoded::{Encoded, encode};
 pub use page::ContinueToken;
-pub(crate) use read::segment_mistakes;
 pub use read::check_name;
+pub(crate) use read::segment_mistakes;
 
 /// Commits that a cache remembers for watchers, in changes.
 const RING: usize = 10_000;
