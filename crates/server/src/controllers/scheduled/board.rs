@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use imagestream_api::defaults::ImportMode;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{
     Asked, Fetched, Followed as Follow, Millis, Options, Poll, Scheduler, Source, SourceId, What,
@@ -327,11 +328,14 @@ impl State {
                 });
             }
             let recorded = &tag.recorded;
-            if let Some(memory) = self.memories.get_mut(&hash)
-                && !memory
-                    .settled
-                    .covers(&recorded.image, recorded.failure.as_deref())
-            {
+            let Some(memory) = self.memories.get_mut(&hash) else {
+                continue;
+            };
+            memory.settled.keeps_lists |= tag.mode == ImportMode::PreserveOriginal;
+            let covers = memory
+                .settled
+                .covers(&recorded.image, recorded.failure.as_deref());
+            if !covers {
                 memory.settled = memory.settled.unknown();
                 memory.is_touched = true;
             }

@@ -8,6 +8,7 @@ use imagestream_api::types::{Image, ImageImportStatus, ImageStream, ObjectMeta, 
 use imagestream_import::{Reading, Wanted};
 
 use super::followed::{Followed, followed, import_of};
+use crate::context::Context;
 use crate::controllers::Shared;
 use crate::image::stream_write::typed;
 use crate::lanes::Lanes;
@@ -98,7 +99,7 @@ async fn bring_one(
     let _turn = TURNS.turn((&key.namespace, &key.name)).await;
     let mut attempts = 0;
     loop {
-        let Some((stream, mut tags)) = follower(shared, key) else {
+        let Some((stream, mut tags)) = follower(shared, key).await else {
             return Ok(Brought::NOTHING);
         };
         if let How::Record(found) = how {
@@ -220,7 +221,7 @@ async fn recorded_image(
 }
 
 /// A stream as it is now, with its tags that are followed.
-pub(super) fn follower(shared: &Shared, key: &StreamKey) -> Option<(ImageStream, Vec<Followed>)> {
+pub(super) async fn follower(shared: &Shared, key: &StreamKey) -> Option<(ImageStream, Vec<Followed>)> {
     let context = &shared.context;
     let stored = context.streams.in_memory(&key.namespace, &key.name);
     let stream = stored.and_then(|stored| stored.map(|stored| typed(stored.object)).transpose());
@@ -232,6 +233,20 @@ pub(super) fn follower(shared: &Shared, key: &StreamKey) -> Option<(ImageStream,
             return None;
         }
     };
-    let tags = followed(&stream, context.import_mode, context.engine.platform());
+    let tags = followed_of(context, &stream).await;
     Some((stream, tags))
+}
+
+/// The tags of a stream that are followed. One whose image somebody has deleted has recorded none: an import brings it back.
+pub(super) async fn followed_of(context: &Context, stream: &ImageStream) -> Vec<Followed> {
+    let mut tags = followed(stream, context.import_mode, context.engine.platform());
+    let is_gone =
+        |tag: &Followed| !tag.recorded.image.is_empty() && !context.images.contains("", &tag.recorded.image);
+    // An image that was created with the stream may not be in memory yet.
+    if tags.iter().any(is_gone) && context.images.ready().await.is_ok() {
+        for tag in tags.iter_mut().filter(|tag| is_gone(tag)) {
+            tag.recorded.image.clear();
+        }
+    }
+    tags
 }

@@ -59,7 +59,7 @@ impl Look {
         let mut imported = Brought::NOTHING;
         let mut wanted: HashMap<Wanted, Vec<StreamKey>> = HashMap::new();
         for key in followers() {
-            let Some((stream, tags)) = follower(&shared, &key) else {
+            let Some((stream, tags)) = follower(&shared, &key).await else {
                 continue;
             };
             for (tag, wants) in needed(&shared, &stream, tags, &reading, &is_mine) {

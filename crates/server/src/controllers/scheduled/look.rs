@@ -176,22 +176,25 @@ impl Look {
         let engine = &self.shared.context.engine;
         let found = said.by(engine.check(&self.check(CHECK)).await);
         let digest = match found {
-            Ok(digest) if self.settled.is_at(&digest) => return Outcome::Unchanged,
+            Ok(digest) if self.settled.is_at(&digest) && self.is_stored(&digest) => {
+                return Outcome::Unchanged;
+            }
             Ok(digest) => digest,
             Err(error) => return self.note(followers, &error, said).await,
         };
         let keys = followers();
-        let mut behind = self.behind(&keys, &digest);
+        let mut behind = self.behind(&keys, &digest).await;
         if behind.iter().any(|tag| tag.recorded.failure.is_some()) {
             // What they had before the failure is what the source names: nothing is to be read.
             let is_confirmed =
                 |tag: &Followed| self.is_mine(tag) && self.names_what_is_recorded(tag, &digest);
             bring(&self.shared, &keys, is_confirmed, How::Confirm).await;
-            behind = self.behind(&keys, &digest);
+            behind = self.behind(&keys, &digest).await;
         }
         if behind.is_empty() {
             let member = self.settled.member_of(&digest).unwrap_or((&digest).into());
-            self.settled = Settled::current((&digest).into(), member);
+            let keeps_lists = self.settled.keeps_lists;
+            self.settled = Settled::current((&digest).into(), member).keeping_lists(keeps_lists);
             return Outcome::Unchanged;
         }
         // A tag that records an image by one member of a list that was not read yet may well be where it should be.
@@ -298,14 +301,29 @@ impl Look {
         *recorded == digest.as_str() || self.wanted_of(tag, digest) == Some(Fixed::of(recorded))
     }
 
+    /// Whether the images are stored that those who are where the source is have recorded.
+    fn is_stored(&self, digest: &Digest) -> bool {
+        let images = &self.shared.context.images;
+        self.settled.is_stored(digest, |name| images.contains("", name))
+    }
+
     /// The tags that fail, or have not recorded this manifest. Which member of a list they should have may not be known
     /// yet.
-    fn behind(&self, followers: &[StreamKey], digest: &Digest) -> Vec<Followed> {
-        let streams = followers.iter().filter_map(|key| follower(&self.shared, key));
-        let tags = streams.flat_map(|(_, tags)| tags);
-        tags.filter(|tag| self.is_mine(tag))
-            .filter(|tag| tag.recorded.failure.is_some() || !self.names_what_is_recorded(tag, digest))
-            .collect()
+    async fn behind(&mut self, followers: &[StreamKey], digest: &Digest) -> Vec<Followed> {
+        let (mut behind, mut keeps_lists) = (Vec::new(), false);
+        for key in followers {
+            let Some((_, tags)) = follower(&self.shared, key).await else {
+                continue;
+            };
+            for tag in tags.into_iter().filter(|tag| self.is_mine(tag)) {
+                keeps_lists |= tag.mode == ImportMode::PreserveOriginal;
+                if tag.recorded.failure.is_some() || !self.names_what_is_recorded(&tag, digest) {
+                    behind.push(tag);
+                }
+            }
+        }
+        self.settled.keeps_lists = keeps_lists;
+        behind
     }
 
     /// Remembers what the source names, also after a restart if it is a list.
@@ -313,8 +331,12 @@ impl Look {
         let context = &self.shared.context;
         let platform = context.engine.platform();
         let member = named.recorded(ImportMode::Legacy, platform);
-        let before = self.settled.manifest;
-        self.settled = Settled::current((&named.digest).into(), member.into());
+        let Settled {
+            manifest: before,
+            keeps_lists,
+            ..
+        } = self.settled;
+        self.settled = Settled::current((&named.digest).into(), member.into()).keeping_lists(keeps_lists);
         let was_list = before.is_some_and(|before| before.digest != before.member);
         let is_list = *member != named.digest;
         if self.settled.manifest == before || !(was_list || is_list) {

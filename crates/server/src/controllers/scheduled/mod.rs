@@ -46,6 +46,7 @@ pub(crate) use self::report::StatusEndpoint;
 pub(super) use self::turns::HostTurns;
 
 use self::board::{Begun, Done, Next, SourceKey};
+use self::bring::followed_of;
 use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
 use self::lists::Lists;
@@ -332,8 +333,7 @@ impl Scheduled {
     /// Follows what a stream wants to have followed.
     async fn see(&mut self, stream: &ImageStream) -> Result<(), Box<Status>> {
         let key = StreamKey::of(stream);
-        let (mode, own) = (self.context().import_mode, self.context().engine.platform());
-        let tags = followed(stream, mode, own);
+        let tags = followed_of(self.context(), stream).await;
         if tags.is_empty() {
             self.place.lock().forget(&key);
             return Ok(());

@@ -12,6 +12,8 @@ pub(super) struct Settled {
     pub(super) manifest: Option<Manifest>,
     /// Up to what the streams that follow it have been brought.
     pub(super) followers: Followers,
+    /// Whether some of them record manifest lists as such.
+    pub(super) keeps_lists: bool,
 }
 
 /// A manifest that was read.
@@ -76,6 +78,14 @@ impl Fixed {
     }
 }
 
+impl Fixed {
+    /// The digest, if it is one of this algorithm; as good as none otherwise.
+    fn as_sha256(self) -> String {
+        let hex = self.0.iter().map(|byte| format!("{byte:02x}"));
+        format!("sha256:{}", hex.collect::<String>())
+    }
+}
+
 impl From<&Digest> for Fixed {
     fn from(digest: &Digest) -> Self {
         Self::of(digest.as_str())
@@ -88,7 +98,23 @@ impl Settled {
         Self {
             manifest: Some(Manifest { digest, member }),
             followers: Followers::Current,
+            keeps_lists: false,
         }
+    }
+
+    /// The same with followers of which some record manifest lists as such, or none.
+    pub(super) fn keeping_lists(self, keeps_lists: bool) -> Self {
+        Self { keeps_lists, ..self }
+    }
+
+    /// Whether all images are stored that those who follow the source have recorded of this manifest, if it is the one that
+    /// was last read.
+    pub(super) fn is_stored(self, digest: &Digest, is_stored: impl Fn(&str) -> bool) -> bool {
+        let Some(member) = self.member_of(digest) else {
+            return false;
+        };
+        let is_list = member != digest.into();
+        is_stored(&member.as_sha256()) && !(is_list && self.keeps_lists && !is_stored(digest.as_str()))
     }
 
     /// The same with streams that have to be looked at.
@@ -224,6 +250,28 @@ mod tests {
                 is_covered,
                 "{settled:?} {image} {failure:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_stored_if_its_members_are_and_the_list_where_somebody_keeps_it() {
+        let [list, member] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+        let digest = Digest::parse(&list).unwrap();
+        let of_list = Settled::current(Fixed::of(&list), Fixed::of(&member));
+        let of_image = Settled::current(Fixed::of(&list), Fixed::of(&list));
+        for (settled, stored, is_stored) in [
+            (of_list, &[&list, &member][..], true),
+            (of_list, &[&member], true),
+            (of_list, &[&list], false),
+            (of_list.keeping_lists(true), &[&list, &member], true),
+            (of_list.keeping_lists(true), &[&member], false),
+            (of_image, &[&list], true),
+            (of_image.keeping_lists(true), &[&list], true),
+            (of_image, &[&member], false),
+            (Settled::default(), &[&list, &member], false),
+        ] {
+            let found = settled.is_stored(&digest, |name| stored.iter().any(|stored| *stored == name));
+            assert_eq!(found, is_stored, "{settled:?} {stored:?}");
         }
     }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::image::testing::TestServer;
 use crate::settings::{ControllerSettings, ScheduledSettings};
 
+mod lists_read;
 mod moves;
 mod outages;
 mod with_rules;
@@ -346,72 +347,6 @@ async fn a_stream_that_cannot_be_read_keeps_no_other_from_being_followed() {
     registry.set_content(app("new"));
     let moved = registry.content().digest("team/app", "v1");
     place.until("s", |stream| newest(stream) == moved).await;
-}
-
-#[tokio::test]
-async fn a_list_costs_one_reading_and_no_write_to_be_known_also_after_a_start() {
-    let platforms = [("linux/arm64", "arm"), ("linux/amd64", "amd")];
-    let members =
-        platforms.map(|(platform, name)| (platform, Image::new().distinct(name).platform(platform)));
-    let registry = TestRegistry::start(Content::new().index("team/app", "v1", members, false));
-    let importing = Place::looking(NEVER).await;
-    let name = format!("{}/team/app:v1", registry.host());
-    importing.import("s", &[("t", &name)], "Legacy").await;
-    let stream = importing.stream("s").await;
-    assert_eq!(
-        newest(&stream),
-        registry.content().member_digests("team/app", "v1")[1]
-    );
-    // A server that has fetched nothing yet finds the stream as the other left it.
-    let place = Place::looking(OFTEN).await;
-    let mut stored = stream;
-    stored["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("resourceVersion");
-    place.server.store(&place.server.context.streams, stored).await;
-    let before = place.stream("s").await;
-    registry.clear_requests();
-    let _running = place.control();
-    place.looks(4).await;
-    assert_eq!(gets(&registry), ["GET /v2/team/app/manifests/v1"]);
-    assert_eq!(version(&place.stream("s").await), version(&before));
-
-    // The next one knows.
-    let next = Place::looking(OFTEN).await;
-    let store = &place.server.context.store;
-    let noted = store
-        .list("/imagestream/lists/", None, 0, None)
-        .await
-        .unwrap()
-        .items;
-    assert_eq!(noted.len(), 1);
-    let unused = Write::Put("/imagestream/lists/r.test/a:1".into(), noted[0].value.clone());
-    let noted = Write::Put(noted[0].key.clone(), noted[0].value.clone());
-    next.server
-        .context
-        .store
-        .commit(&[], &[noted, unused])
-        .await
-        .unwrap();
-    let mut stored = place.stream("s").await;
-    stored["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("resourceVersion");
-    next.server.store(&next.server.context.streams, stored).await;
-    registry.clear_requests();
-    let _running = next.control();
-    next.looks(4).await;
-    assert_eq!(gets(&registry), Vec::<String>::new());
-    let left = next
-        .server
-        .context
-        .store
-        .list("/imagestream/lists/", None, 0, None)
-        .await
-        .unwrap();
-    assert_eq!(left.items.len(), 1, "what nobody follows is forgotten");
 }
 
 #[tokio::test]

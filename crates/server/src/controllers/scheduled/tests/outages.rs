@@ -213,3 +213,38 @@ async fn a_pull_secret_that_is_added_has_what_was_refused_looked_at_and_another_
         "{looks}: one, and one to learn what the registry wants to be shown"
     );
 }
+
+#[tokio::test]
+async fn an_image_that_was_deleted_comes_back_with_the_next_look_and_nothing_else_is_read_or_written() {
+    let registry = TestRegistry::start(app("first"));
+    let place = Place::looking(OFTEN).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    place.import("s", &[("t", &name)], "Legacy").await;
+    let image = registry.content().digest("team/app", "v1");
+    let before = place.stream("s").await;
+    let _running = place.control();
+    place.looks(2).await;
+    let images = &place.server.context.images;
+    let key = images.key("", &image);
+    place
+        .server
+        .context
+        .store
+        .commit(&[], &[Write::Delete(key)])
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    while images.get("", &image).await.unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "it is not imported again");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(version(&place.stream("s").await), version(&before));
+    place.looks(2).await;
+    registry.clear_requests();
+    place.looks(3).await;
+    assert_eq!(
+        gets(&registry),
+        Vec::<String>::new(),
+        "nothing is read when all is there"
+    );
+}
