@@ -41,7 +41,7 @@ use self::queue::{News, Pace, Queue};
 pub(super) use self::request::INSECURE;
 use self::request::request;
 use self::resting::Resting;
-use self::wanted::{Source, Wants};
+use self::wanted::{Source, Wanted, Wants};
 pub(super) use self::wanted::{host, is_pending};
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
@@ -323,10 +323,12 @@ impl ImportController {
     ) -> Option<Instant> {
         let board = &self.shared.board;
         let rest = |source: &Source| {
-            let host = &wants.sources.get(source)?.host;
-            self.resting
-                .until(host, namespace, now)
-                .max(board.reads_wait_until(host, now))
+            let Wanted {
+                host, is_scheduled, ..
+            } = wants.sources.get(source)?;
+            // The schedule does not know by whose credentials a host is used up: only what it would read itself waits for it.
+            let of_schedule = is_scheduled.then(|| board.reads_wait_until(host, now)).flatten();
+            self.resting.until(host, namespace, now).max(of_schedule)
         };
         let rests: Vec<(Source, Instant)> = sources
             .iter()
