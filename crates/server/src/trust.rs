@@ -46,6 +46,13 @@ impl OwnPki {
     pub(crate) fn open(&self, now: Timestamp) -> Result<Pki, PkiError> {
         Pki::open(&self.directory, &self.serving_names, now)
     }
+
+    /// The same, of an authority that is there: a new one would lock everybody out.
+    fn renewed(&self, now: Timestamp) -> Result<Pki, StartError> {
+        let key = self.directory.join("ca.key");
+        std::fs::metadata(&key).map_err(StartError::file(&key))?;
+        Ok(self.open(now)?)
+    }
 }
 
 /// A file of the administrator's.
@@ -70,6 +77,11 @@ impl TrustFile {
         &mut self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Result<T, String>> {
+        // A pipe was read to its end: there is nothing more in it.
+        let is_over = || std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file());
+        if self.found.is_some() && is_over() {
+            return None;
+        }
         let content = std::fs::read_to_string(&self.path).map_err(|error| error.to_string());
         let found = match &content {
             Ok(content) => Found::Content(Sha256::digest(content.as_bytes()).into()),
@@ -262,15 +274,16 @@ impl Trust {
     }
 
     fn renew(&mut self, now: Timestamp) -> Result<(), StartError> {
-        let pki = self.own.open(now)?;
+        let pki = self.own.renewed(now)?;
         if pki == self.pki {
             return Ok(());
         }
         let tls = tls(&pki, &self.client_authorities)?;
-        tracing::info!("the server's certificates were renewed");
-        self.pki = pki;
         self.tls.send_replace(Arc::new(tls));
-        self.write_kubeconfig()
+        let before = std::mem::replace(&mut self.pki, pki);
+        self.write_kubeconfig().inspect_err(|_| self.pki = before)?;
+        tracing::info!("the server's certificates were renewed");
+        Ok(())
     }
 }
 
@@ -282,6 +295,9 @@ fn tls(pki: &Pki, client_authorities: &[CertificateDer<'static>]) -> Result<Serv
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
     use imagestream_apiserver::authn::UserInfo;
     use imagestream_apiserver::rbac::{Attributes, Target};
 
@@ -418,6 +434,21 @@ mod tests {
     }
 
     #[test]
+    fn what_came_through_a_pipe_stays_in_force() {
+        let place = Place::new();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"piped,ann,1").unwrap();
+        drop(writer);
+        std::fs::remove_file(place.path("tokens.csv")).unwrap();
+        let pipe = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        std::os::unix::fs::symlink(pipe, place.path("tokens.csv")).unwrap();
+        let mut trust = place.begin().unwrap();
+        assert_eq!(user_of(&trust, "piped").as_deref(), Some("ann"));
+        trust.look(place.began);
+        assert_eq!(user_of(&trust, "piped").as_deref(), Some("ann"));
+    }
+
+    #[test]
     fn nothing_begins_with_a_file_that_cannot_be_used() {
         for (name, content) in [
             ("tokens.csv", "x"),
@@ -451,5 +482,10 @@ mod tests {
         trust.look(place.began + DAY * 341);
         assert!(!shown.has_changed().unwrap(), "once is enough");
         assert_eq!(read("admin.kubeconfig"), renewed);
+
+        // Its directory is not there for a while.
+        std::fs::rename(place.path("pki"), place.path("moved")).unwrap();
+        trust.look(place.began + DAY * 700);
+        assert!(!shown.has_changed().unwrap() && !place.path("pki").exists());
     }
 }

@@ -48,7 +48,7 @@ impl fmt::Display for GoList<'_> {
 
 /// Whole numbers as they are; others with an exponent only if they would be long.
 fn write_number(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
-    const LONG: std::ops::Range<i32> = -4..21;
+    const WITHOUT_EXPONENT: std::ops::Range<i32> = -4..6;
     if number.is_i64() {
         return write!(f, "{number}");
     }
@@ -56,7 +56,7 @@ fn write_number(f: &mut fmt::Formatter<'_>, number: &Number) -> fmt::Result {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    if LONG.contains(&exponent) {
+    if WITHOUT_EXPONENT.contains(&exponent) {
         return write!(f, "{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -101,8 +101,10 @@ mod tests {
             (json!([]), "[]"),
             (json!(-7), "-7"),
             (json!(0.5), "0.5"),
-            (json!(1e20), "100000000000000000000"),
+            (json!(123_456.5), "123456.5"),
+            (json!(1_234_567.5), "1.2345675e+06"),
             (json!(1e21), "1e+21"),
+            (json!(0.0001), "0.0001"),
             (json!(1.5e-7), "1.5e-07"),
         ] {
             assert_eq!(GoValue(&value).to_string(), printed);

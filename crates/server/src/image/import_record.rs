@@ -49,6 +49,8 @@ pub(super) struct Recording<'a> {
 pub(super) struct Recorded {
     /// The stream as it is now.
     pub(super) stream: ImageStream,
+    /// Whether it was made for that.
+    pub(super) is_new: bool,
     /// The images of the results: those that were created as they are stored, others as they would have been.
     pub(super) images: Vec<Image>,
 }
@@ -124,6 +126,7 @@ pub(super) async fn record(
                 }
                 return Ok(Recorded {
                     stream,
+                    is_new: is_written && stored.is_none(),
                     images: images.shown(),
                 });
             }

@@ -85,8 +85,10 @@ impl ImageStreamImports {
             dry_run: options.dry_run,
             notes_repository: false,
         };
-        let import = carry_out(&self.context, request, import, effects).await?;
-        admitted.stored();
+        let (import, makes_stream) = carry_out(&self.context, request, import, effects).await?;
+        if makes_stream {
+            admitted.stored();
+        }
         Ok(Outcome::created(complete(&import)?))
     }
 }
@@ -101,7 +103,8 @@ pub(crate) struct Effects {
     pub(crate) notes_repository: bool,
 }
 
-/// Carries out an import, defaulted and valid, as the user of `request`, and returns it with its status.
+/// Carries out an import, defaulted and valid, as the user of `request`, and returns it with its status, and whether it made
+/// the stream.
 ///
 /// # Errors
 /// 422 if nothing may be imported from there, or if the stream would be invalid; 404 and 409 if the stream is not in the
@@ -111,18 +114,16 @@ async fn carry_out(
     request: &Request,
     mut import: ImageStreamImport,
     effects: Effects,
-) -> Result<ImageStreamImport, Box<Status>> {
+) -> Result<(ImageStreamImport, bool), Box<Status>> {
     import.status = ImageStreamImportStatus::default();
     check_origin(context, request, &import)?;
     let key = stream_of(&import);
     let stream = target(context, &key, import.metadata.resource_version.as_deref()).await?;
     // If the client goes away this future is dropped, and with it everything that is being fetched.
     import.status = Box::pin(fetch(context, request, &import, &key, stream.as_ref())).await?;
-    if import.spec.import {
-        record_results(context, request, &mut import, effects).await?;
-    }
+    let makes_stream = import.spec.import && record_and_show(context, request, &mut import, effects).await?;
     apply::clear_manifests(&import.spec, &mut import.status);
-    Ok(import)
+    Ok((import, makes_stream))
 }
 
 /// Reads what an import, defaulted, for this stream asks for, as the user of `request`: that becomes its status, and
@@ -154,6 +155,16 @@ pub(crate) async fn record_results(
     import: &mut ImageStreamImport,
     effects: Effects,
 ) -> Result<(), Box<Status>> {
+    record_and_show(context, request, import, effects).await.map(drop)
+}
+
+/// The same; tells whether the stream was made for it.
+async fn record_and_show(
+    context: &Context,
+    request: &Request,
+    import: &mut ImageStreamImport,
+    effects: Effects,
+) -> Result<bool, Box<Status>> {
     let key = stream_of(import);
     let recording = Recording {
         context,
@@ -164,7 +175,7 @@ pub(crate) async fn record_results(
     let recorded = record(&recording, import).await?;
     apply::show_recorded(&import.spec, &mut import.status, &recorded.images);
     import.status.import = Some(recorded.stream);
-    Ok(())
+    Ok(recorded.is_new)
 }
 
 /// Whether an import is valid.

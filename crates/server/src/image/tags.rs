@@ -193,7 +193,9 @@ impl<T: TagObject> Tags<T> {
             tag_edit::add(&mut edited, tag, object.reference())
                 .map_err(|_| errors::already_exists(GroupResource::new(GROUP, T::TAKEN), &full_name))?;
             if let Some(stream) = writer.store(&subject, edited).await? {
-                admitted.stored();
+                if subject.is_new() {
+                    admitted.stored();
+                }
                 let view = self.written(&stream, tag, &writer.now()).await?;
                 return Ok(Outcome::created(view));
             }
@@ -224,7 +226,7 @@ impl<T: TagObject> Tags<T> {
             let mut edited = subject.stream.clone();
             let is_new = object.apply(&mut edited, tag)?;
             if let Some(stream) = writer.store(&subject, edited).await? {
-                if let Some(admitted) = admitted {
+                if let Some(admitted) = admitted.filter(|_| subject.is_new()) {
                     admitted.stored();
                 }
                 let view = self.written(&stream, tag, &writer.now()).await?;

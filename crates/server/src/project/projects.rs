@@ -97,14 +97,18 @@ impl Projects {
         let (context, user) = (Arc::clone(&self.context), request.user.clone());
         // From before it is found out what may be seen, so that no change of that is missed.
         let changes = changes_of(context.authorizer.changes());
-        let from = resource_version(&options.resource_version)?;
+        let from = match options.send_initial_events {
+            // The client is told everything anew.
+            Some(true) => 0,
+            _ => resource_version(&options.resource_version)?,
+        };
+        // The client has listed before what it goes on to watch.
+        let (seen, listed) = match from {
+            0 => (HashMap::new(), HashSet::new()),
+            from => self.visible_at(&user, from).await?,
+        };
         let mut view = View {
-            // The client has listed before what it goes on to watch.
-            seen: if from == 0 {
-                HashMap::new()
-            } else {
-                self.visible_at(&user, from).await?
-            },
+            seen,
             is_visible: {
                 let context = Arc::clone(&context);
                 move |name: &str| is_visible(&context, &user, name)
@@ -114,27 +118,31 @@ impl Projects {
         let Outcome::Watch(events) = self.namespaces.watch(request, options).await? else {
             return Err(errors::internal_error("a watch of namespaces is no watch").into());
         };
-        // What changed between the client's list and now is told first.
-        let changes = stream::iter((from != 0).then(String::new)).chain(changes);
+        // Rights that changed between the client's list and now are told first.
+        let changes = stream::iter([Input::Begin(listed)]).chain(changes.map(Input::Policy));
         let events = events.map(Input::Event).chain(stream::iter([Input::End]));
-        let inputs = stream::select(changes.map(Input::Policy), events);
+        let inputs = stream::select(changes, events);
         let inputs = inputs.take_while(|input| std::future::ready(!matches!(input, Input::End)));
         let shown = inputs.map(move |input| {
             let found = match input {
                 Input::End => Ok(Vec::new()),
                 Input::Event(event) => Ok(view.shown(event).into_iter().collect()),
-                Input::Policy(namespace) => {
-                    let touched = touched(&context.namespaces, &namespace, &labels, &fields);
-                    touched.and_then(|touched| view.judged(touched))
-                }
+                Input::Begin(listed) => touched(&context.namespaces, "", &labels, &fields)
+                    .and_then(|all| view.judged(all, |name| listed.contains(name))),
+                Input::Policy(namespace) => touched(&context.namespaces, &namespace, &labels, &fields)
+                    .and_then(|touched| view.judged(touched, |_| true)),
             };
             stream::iter(found.unwrap_or_else(|status| vec![WatchEvent::Error(status)]))
         });
         Ok(Outcome::Watch(shown.flatten().boxed()))
     }
 
-    /// The namespaces that the user may have seen at a revision, as far as that is remembered.
-    async fn visible_at(&self, user: &UserInfo, revision: u64) -> Result<HashMap<String, u64>, Box<Status>> {
+    /// The namespaces that the user may have seen at a revision, and all that there were, as far as that is remembered.
+    async fn visible_at(
+        &self,
+        user: &UserInfo,
+        revision: u64,
+    ) -> Result<(HashMap<String, u64>, HashSet<String>), Box<Status>> {
         self.policy.catch_up().await?;
         let policy = self.policy.before(revision)?;
         let namespaces = &self.context.namespaces;
@@ -157,8 +165,13 @@ impl Projects {
             }
         }
         let authorizer = &self.context.authorizer;
-        names.retain(|name| sights(user, name).any(|sight| authorizer.allows_or_did(&policy, &sight)));
-        Ok(names.into_iter().map(|name| (name, revision)).collect())
+        let is_visible = |name: &str| {
+            let mut sights = sights(user, name);
+            sights.any(|sight| authorizer.allows_or_did(&policy, &sight))
+        };
+        let seen = names.iter().filter(|name| is_visible(name));
+        let seen = seen.map(|name| (name.clone(), revision)).collect();
+        Ok((seen, names))
     }
 
     async fn delete(&self, request: &Request, options: DeleteOptions) -> Result<Outcome, Box<Status>> {
@@ -170,6 +183,8 @@ impl Projects {
 
 /// What a watch of projects follows.
 enum Input {
+    /// It begins after a list, at which there were these namespaces.
+    Begin(HashSet<String>),
     /// Something happened to a namespace.
     Event(WatchEvent),
     /// Roles or bindings of a namespace were written, or, if it is empty, those of the cluster.
@@ -233,8 +248,8 @@ impl<F: Fn(&str) -> bool> View<F> {
         };
         let (name, revision) = (metadata::text(&object, "name"), revision_of(&object));
         let seen = self.seen.get(name).copied();
-        if seen.is_some_and(|seen| revision < seen) {
-            // It was shown as it is now when its user got the right to see it.
+        if seen.is_some_and(|seen| revision <= seen) {
+            // It was shown as it is now, or later, when its user got the right to see it.
             return None;
         }
         match (seen, !is_deleted && (self.is_visible)(name)) {
@@ -250,17 +265,30 @@ impl<F: Fn(&str) -> bool> View<F> {
             }
             (Some(_), false) => {
                 self.seen.remove(name);
-                Some(WatchEvent::Deleted(object.into()))
+                // Its user saw it to its end.
+                let was_visible = is_deleted && (self.is_visible)(name);
+                let last = if was_visible { object.into() } else { gone(&object) };
+                Some(WatchEvent::Deleted(last))
             }
         }
     }
 
-    /// What comes and what goes of these namespaces now that others may see them.
-    fn judged(&mut self, namespaces: Vec<Object>) -> Result<Vec<WatchEvent>, Box<Status>> {
+    /// What comes and what goes of those of the namespaces that are chosen, now that others may see them.
+    fn judged(
+        &mut self,
+        namespaces: Vec<Object>,
+        is_chosen: impl Fn(&str) -> bool,
+    ) -> Result<Vec<WatchEvent>, Box<Status>> {
         let mut events = Vec::new();
-        for namespace in namespaces {
-            let object = project(namespace)?;
+        let projects = namespaces.into_iter().map(project);
+        let mut projects = projects.collect::<Result<Vec<_>, _>>()?;
+        // Who goes on from the last one that they heard of must have heard of the others.
+        projects.sort_by_key(revision_of);
+        for object in projects {
             let name = metadata::text(&object, "name");
+            if !is_chosen(name) {
+                continue;
+            }
             match (self.seen.contains_key(name), (self.is_visible)(name)) {
                 (true, true) | (false, false) => {}
                 (false, true) => {
@@ -269,12 +297,21 @@ impl<F: Fn(&str) -> bool> View<F> {
                 }
                 (true, false) => {
                     self.seen.remove(name);
-                    events.push(WatchEvent::Deleted(object.into()));
+                    events.push(WatchEvent::Deleted(gone(&object)));
                 }
             }
         }
         Ok(events)
     }
+}
+
+/// What is told of a project that its user may not see any more: which one it was.
+fn gone(object: &Value) -> Object {
+    let text = |field| metadata::text(object, field);
+    let named = json!({"name": text("name"), "uid": text("uid"), "resourceVersion": text("resourceVersion"),
+                       "creationTimestamp": null});
+    json!({"kind": "Project", "apiVersion": "project.openshift.io/v1", "metadata": named, "spec": {}, "status": {}})
+        .into()
 }
 
 fn revision_of(object: &Value) -> u64 {
@@ -385,7 +422,7 @@ impl Endpoint for Projects {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use imagestream_apiserver::endpoint::Object;
 
@@ -425,6 +462,11 @@ mod tests {
             seen: HashMap::from([("listed".to_owned(), 9)]),
             is_visible: |name: &str| allowed.borrow().contains(&name),
         };
+        let revision = Cell::new(10);
+        let namespace = |name: &str| {
+            revision.set(revision.get() + 1);
+            at_revision(name, revision.get())
+        };
         let mut show = |event| seen(view.shown(event));
         assert_eq!(show(WatchEvent::Added(namespace("mine"))), project("added"));
         assert_eq!(show(WatchEvent::Modified(namespace("mine"))), project("modified"));
@@ -453,20 +495,35 @@ mod tests {
             is_visible: |name: &str| allowed.borrow().contains(&name),
         };
         let all = || ["listed", "given", "taken", "theirs"].map(namespace).into();
-        let events = view.judged(all()).unwrap().into_iter();
+        let nothing = view.judged(all(), |name| name == "theirs").unwrap();
+        assert!(nothing.is_empty());
+        let events = view.judged(all(), |_| true).unwrap().into_iter();
         let events: Vec<_> = events.map(|event| seen(Some(event))).collect();
         assert_eq!(events, [project("added"), project("deleted")]);
-        assert!(view.judged(all()).unwrap().is_empty(), "once is enough");
+        let again = view.judged(all(), |_| true).unwrap();
+        assert!(again.is_empty(), "once is enough");
         // What had happened before is in what was shown.
         let mut show = |event| seen(view.shown(event));
-        assert_eq!(show(WatchEvent::Modified(at_revision("given", 8))), None);
+        for revision in [8, 10] {
+            assert_eq!(show(WatchEvent::Modified(at_revision("given", revision))), None);
+        }
         assert_eq!(
             show(WatchEvent::Modified(at_revision("given", 11))),
             project("modified")
         );
         allowed.borrow_mut().clear();
-        let events = view.judged(vec![namespace("given")]).unwrap();
+        let written_since = json!({"kind": "Namespace", "apiVersion": "v1",
+            "metadata": {"name": "given", "uid": "u", "resourceVersion": "12", "annotations": {"secret": "x"}}});
+        let mut events = view.judged(vec![written_since.into()], |_| true).unwrap();
         assert_eq!(events.len(), 1);
-        assert_eq!(seen(events.into_iter().next()), project("deleted"));
+        let Some(WatchEvent::Deleted(last)) = events.pop() else {
+            panic!("it is gone");
+        };
+        assert_eq!(
+            last.into_value().unwrap(),
+            json!({"kind": "Project", "apiVersion": "project.openshift.io/v1", "spec": {}, "status": {},
+                   "metadata": {"name": "given", "uid": "u", "resourceVersion": "12", "creationTimestamp": null}}),
+            "what was written after the right was lost is not told"
+        );
     }
 }
