@@ -298,7 +298,7 @@ impl Transport {
                 insecure: self.insecure,
                 registry: &route.base,
                 reach: route.reach,
-                patience: repository.access.patience,
+                patience: tries.patience,
             };
             let (connections, counters) = (&self.shared.connections, &self.shared.counters);
             let token = self

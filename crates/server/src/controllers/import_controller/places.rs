@@ -2,7 +2,7 @@
 //!
 //! A registry that never answers holds a place for as long as an import may take. So that such hosts, however many there
 //! are and however many streams name them, never keep the others waiting, a host gets few places until it has answered,
-//! fewer still once it has failed to several times in a row, and the last places are for hosts that have none.
+//! fewer still once it has failed to several times in a row, and the last places are for hosts that answer and have none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use super::answers::Answer;
 
 /// Most streams that are imported at once.
 pub(super) const PLACES: usize = 50;
-/// Of these, those that only hosts get from which nothing is being imported.
+/// Of these, those that only hosts get that answer and from which nothing is being imported.
 const KEPT: usize = 10;
 /// Most streams that are imported from one host at once.
 const OF_A_HOST: usize = 25;
@@ -42,6 +42,15 @@ impl Host {
         self.failures >= FAILING
     }
 
+    /// Whether it answers.
+    fn is_proven(self) -> bool {
+        self.has_answered && !self.is_failing()
+    }
+
+    fn taken_as_unproven(self) -> usize {
+        if self.is_proven() { 0 } else { self.taken }
+    }
+
     fn taken_as_failing(self) -> usize {
         if self.is_failing() { self.taken } else { 0 }
     }
@@ -55,6 +64,8 @@ pub(super) struct Places {
     taken: usize,
     /// Places taken at hosts that fail.
     of_failing: usize,
+    /// Places taken at hosts that fail or have not answered yet.
+    of_unproven: usize,
 }
 
 impl Places {
@@ -62,6 +73,9 @@ impl Places {
     pub(super) fn has_place(&self, host: &str) -> bool {
         let host = self.hosts.get(host).copied().unwrap_or_default();
         if host.taken > 0 && self.taken >= PLACES - KEPT {
+            return false;
+        }
+        if !host.is_proven() && self.of_unproven >= PLACES - KEPT {
             return false;
         }
         match host.taken {
@@ -104,9 +118,16 @@ impl Places {
 
     fn change(&mut self, name: &str, change: impl FnOnce(&mut Host)) {
         let host = self.hosts.entry(name.to_owned()).or_default();
-        let before = host.taken_as_failing();
+        let before = *host;
         change(host);
-        self.of_failing = (self.of_failing + host.taken_as_failing()).saturating_sub(before);
+        let now = *host;
+        let moved = |total: usize, now: usize, before: usize| (total + now).saturating_sub(before);
+        self.of_failing = moved(self.of_failing, now.taken_as_failing(), before.taken_as_failing());
+        self.of_unproven = moved(
+            self.of_unproven,
+            now.taken_as_unproven(),
+            before.taken_as_unproven(),
+        );
     }
 }
 
@@ -180,6 +201,17 @@ mod tests {
         assert_eq!(taken.iter().sum::<usize>(), OF_FAILING_HOSTS);
         assert!(taken[3..].iter().all(|taken| *taken < 2), "{taken:?}");
         assert_eq!(fill(&mut places, "new.test", PLACES), OF_A_STRANGER);
+    }
+
+    #[test]
+    fn hosts_that_have_never_answered_leave_places_to_those_that_have_however_many_they_are() {
+        let mut places = known(1, true);
+        for number in 1..200 {
+            let _ = fill(&mut places, &format!("h{number}.test"), PLACES);
+        }
+        assert_eq!(places.taken, PLACES - KEPT);
+        assert!(!places.has_place("new.test"));
+        assert_eq!(fill(&mut places, "h0.test", PLACES), 1);
     }
 
     #[test]

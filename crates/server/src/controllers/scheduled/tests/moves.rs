@@ -151,7 +151,7 @@ async fn a_refusal_in_the_middle_of_a_move_fails_nothing_and_the_rest_follows() 
     registry.clear_requests();
     registry.set_content(list("new"));
     // The list, two members and their configurations are more than that.
-    registry.set_rate_limit(RateLimit::new(3, Duration::from_secs(3)).free_heads());
+    registry.set_rate_limit(RateLimit::new(3, Duration::from_secs(10)).free_heads());
     let (whole, members) = (
         registry.content().digest("team/app", "v1"),
         registry.content().member_digests("team/app", "v1"),
