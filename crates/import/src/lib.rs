@@ -26,5 +26,5 @@ pub use engine::{Credentials, Engine, EngineOptions, Request};
 pub use plan::preferred;
 pub use platform::Platform;
 pub use progress::Progress;
-pub use reading::{Reading, Wanted};
+pub use reading::{Reading, Wanted, most_copies};
 pub use tag_choice::{ChosenTags, LeftAlone, NotListed, TagListing, Turns};

@@ -45,10 +45,16 @@ pub(crate) struct ReadImage {
 
 impl ReadImage {
     fn bytes(&self) -> usize {
-        let of =
-            |image: &Image| IMAGE_BYTES + image.docker_image_manifest.len() + image.docker_image_config.len();
-        of(&self.image) + self.members.iter().map(of).sum::<usize>()
+        held(std::iter::once(&self.image).chain(&self.members))
     }
+}
+
+/// What these images hold, in bytes, roughly.
+pub(crate) fn held<'a>(images: impl IntoIterator<Item = &'a Image>) -> usize {
+    let images = images.into_iter();
+    images
+        .map(|image| IMAGE_BYTES + image.docker_image_manifest.len() + image.docker_image_config.len())
+        .sum()
 }
 
 pub(crate) type Outcome = Result<Arc<ReadImage>, Failure>;

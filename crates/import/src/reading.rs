@@ -14,7 +14,17 @@ use crate::courtesy::Courtesy;
 use crate::engine::{Engine, Request, settled};
 use crate::plan::{self, Item, Planned, normalised};
 use crate::progress::Progress;
-use crate::reader::{Reader, Source};
+use crate::reader::{Reader, Source, held};
+
+/// Most bytes of copies of one result that are held at the same time. Several sources may move at once.
+const MAX_COPIES_BYTES: usize = 32 << 20;
+
+/// How many copies of a result may be held at the same time: one at least.
+#[must_use]
+pub fn most_copies(result: &ImageImportStatus) -> usize {
+    let bytes = held(result.image.iter().chain(&result.manifests));
+    (MAX_COPIES_BYTES / bytes.max(1)).max(1)
+}
 
 /// The manifest that a reference names, and where it was read.
 #[derive(Debug)]
@@ -124,5 +134,32 @@ impl Reading<'_> {
             gets: said.gets,
             requests: said.requests,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imagestream_api::types::Image;
+
+    use super::*;
+
+    #[test]
+    fn the_more_a_result_holds_the_fewer_copies_of_it_there_may_be() {
+        let of = |bytes: usize, members: usize| {
+            let image = Image {
+                docker_image_manifest: "m".repeat(bytes),
+                ..Image::default()
+            };
+            most_copies(&ImageImportStatus {
+                manifests: vec![image.clone(); members],
+                image: Some(image),
+                ..ImageImportStatus::default()
+            })
+        };
+        assert!(of(20 << 10, 0) > 1_000);
+        assert_eq!(of(4 << 20, 0), 7);
+        assert_eq!(of(1 << 20, 9), 3);
+        assert_eq!(of(20 << 20, 2), 1, "one may be as large as it is");
+        assert!(most_copies(&ImageImportStatus::default()) > 1_000_000);
     }
 }

@@ -1,5 +1,7 @@
-//! Brings the streams that follow a source to where it is: one write each, and none where nothing is to be said. No
-//! registry is asked for it.
+//! Brings the streams that follow a source to where it is: one write each unless what is to be recorded is large for
+//! all of its tags at once, and none where nothing is to be said. No registry is asked for it.
+
+use std::collections::HashSet;
 
 use imagestream_api::defaults;
 use imagestream_api::status;
@@ -16,6 +18,9 @@ use crate::lanes::Lanes;
 /// How often a stream is tried again that somebody else has changed.
 const ATTEMPTS: usize = 20;
 
+/// Most tags of a stream that are confirmed with one write: each needs its image.
+const CONFIRMED_AT_ONCE: usize = 64;
+
 /// Imports into one stream from several sources would only run into conflicts with each other.
 static TURNS: Lanes<1_024> = Lanes::new();
 
@@ -30,6 +35,18 @@ pub(super) enum How<'a> {
     Fail(&'a (dyn Fn(&Followed) -> Status + Send + Sync)),
 }
 
+impl How<'_> {
+    /// Most tags of a stream that it is done for with one write, so that not all have a copy of an image in memory at the
+    /// same time.
+    fn at_once(self) -> usize {
+        match self {
+            Self::Record(found) => found.at_once,
+            Self::Confirm => CONFIRMED_AT_ONCE,
+            Self::Fail(_) => usize::MAX,
+        }
+    }
+}
+
 /// What was read, for those tags that want it.
 pub(super) struct Found<'a> {
     pub(super) reading: &'a Reading<'a>,
@@ -37,6 +54,8 @@ pub(super) struct Found<'a> {
     pub(super) wanted: &'a Wanted,
     /// What an import of it finds.
     pub(super) result: &'a ImageImportStatus,
+    /// How many tags have room for it at the same time; one at least.
+    pub(super) at_once: usize,
     /// Which tags follow the source.
     pub(super) is_mine: &'a (dyn Fn(&Followed) -> bool + Send + Sync),
 }
@@ -98,9 +117,10 @@ async fn bring_one(
 ) -> Result<Brought, Box<Status>> {
     let _turn = TURNS.turn((&key.namespace, &key.name)).await;
     let mut attempts = 0;
+    let (mut all, mut done) = (Brought::NOTHING, HashSet::new());
     loop {
         let Some((stream, mut tags)) = follower(shared, key).await else {
-            return Ok(Brought::NOTHING);
+            return Ok(all);
         };
         if let How::Record(found) = how {
             let needed = needed(shared, &stream, tags, found.reading, found.is_mine);
@@ -109,9 +129,12 @@ async fn bring_one(
             };
             tags = needed.into_iter().filter_map(wants_it).collect();
         }
-        tags.retain(is_chosen);
+        // Each gets its turn once, whatever came of it.
+        tags.retain(|tag| is_chosen(tag) && !done.contains(&tag.tag));
+        let is_last = tags.len() <= how.at_once();
+        tags.truncate(how.at_once());
         if tags.is_empty() {
-            return Ok(Brought::NOTHING);
+            return Ok(all);
         }
         attempts += 1;
         let brought = match how {
@@ -142,8 +165,17 @@ async fn bring_one(
                 shared.context.streams.ready().await?;
             }
             // It is gone.
-            Err(status) if status.code == Some(404) => return Ok(Brought::NOTHING),
-            brought => return brought,
+            Err(status) if status.code == Some(404) => return Ok(all),
+            Err(status) => return Err(status),
+            Ok(brought) => {
+                all = all.and(brought);
+                if is_last {
+                    return Ok(all);
+                }
+                done.extend(tags.into_iter().map(|tag| tag.tag));
+                attempts = 0;
+                shared.context.streams.ready().await?;
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use imagestream_api::stream::source::StreamKey;
 use imagestream_api::types::Time;
-use imagestream_import::Wanted;
 use imagestream_import::check::Check;
+use imagestream_import::{Wanted, most_copies};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -85,6 +85,7 @@ impl Look {
                 reading: &reading,
                 wanted: &wanted,
                 result: &result,
+                at_once: most_copies(&result),
                 is_mine: &is_mine,
             };
             imported = imported.and(bring(&shared, &streams, is_behind, How::Record(&found)).await);

@@ -1,8 +1,13 @@
 //! What it costs, and what it comes to, when a source moves that many follow.
 
-use imagestream_api::digest::Digest;
-use imagestream_import::Credentials;
+use std::collections::HashSet;
 
+use imagestream_api::digest::Digest;
+use imagestream_api::types::Time;
+use imagestream_import::Credentials;
+use imagestream_import::check::Check;
+
+use super::super::bring::{Found, How, bring, follower, needed};
 use super::super::look::{Outcome, Seen, Work};
 use super::super::settled::FailureKind;
 use super::*;
@@ -247,4 +252,57 @@ async fn what_others_have_read_is_for_those_only_who_may_still_see_it() {
     let looked = Box::pin(look.work(Work::Fetch(seen), || vec![follower.clone()])).await;
     assert_eq!(looked.outcome, Outcome::Failed(FailureKind::Unauthorized));
     assert_ne!(newest(&place.stream("s").await), moved);
+}
+
+#[tokio::test]
+async fn tags_that_have_no_room_for_what_was_read_at_the_same_time_get_it_one_after_the_other() {
+    let registry = TestRegistry::start(app("old"));
+    let place = Place::looking(NEVER).await;
+    let name = format!("{}/team/app:v1", registry.host());
+    let tags = ["a", "b", "c", "d", "e"].map(|tag| (tag, &*name));
+    place.import("s", &tags, "Legacy").await;
+    registry.set_content(app("new"));
+    let moved = registry.content().digest("team/app", "v1");
+    let reference = imagestream_import::check::reference(&name).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let check = Check {
+        reference: &reference,
+        insecure: true,
+        rules: &RegistryRules::default(),
+        credentials: &Credentials::default(),
+        deadline,
+    };
+    let engine = &place.server.context.engine;
+    let seen = engine.check(&check).await.found.unwrap();
+    let reading = engine.read(&check, &seen).await.found.unwrap();
+    let key = StreamKey {
+        namespace: "n".into(),
+        name: "s".into(),
+    };
+    place.server.context.streams.ready().await.unwrap();
+    let (stream, tags) = follower(&place.shared, &key).await.unwrap();
+    let needed = needed(&place.shared, &stream, tags, &reading, &|_| true);
+    let wanted = needed[0].1.clone().unwrap();
+    let now = Time(jiff::Timestamp::now());
+    let result = reading.read(&wanted, &now, deadline).await.found.unwrap();
+    let found = Found {
+        reading: &reading,
+        wanted: &wanted,
+        result: &result,
+        at_once: 2,
+        is_mine: &|_| true,
+    };
+    let is_behind = |tag: &super::super::followed::Followed| tag.recorded.image != *moved;
+    let brought = bring(&place.shared, &[key], is_behind, How::Record(&found)).await;
+    assert_eq!((brought.tags, brought.is_complete), (5, true));
+    let stream = place.stream("s").await;
+    let tags = stream["status"]["tags"].as_array().unwrap();
+    let written: HashSet<i64> = tags
+        .iter()
+        .map(|tag| {
+            assert_eq!(tag["items"][0]["image"], json!(moved));
+            tag["items"][0]["generation"].as_i64().unwrap()
+        })
+        .collect();
+    assert_eq!(written.len(), 3, "two, two and one: {stream}");
 }
