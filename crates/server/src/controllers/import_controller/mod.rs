@@ -223,6 +223,7 @@ impl ImportController {
                 // One that can't be read lets nobody in.
                 let secret = object.into_value().unwrap_or_default();
                 if is_pull_secret(&secret) {
+                    self.resting.forget(text(&secret, "namespace"));
                     for key in self.queue.secrets_changed(text(&secret, "namespace"), now) {
                         self.see_again(&key);
                     }
@@ -330,16 +331,15 @@ impl ImportController {
             let of_schedule = is_scheduled.then(|| board.reads_wait_until(host, now)).flatten();
             self.resting.until(host, namespace, now).max(of_schedule)
         };
+        if is_full {
+            // What is left of it would not be known to be wanted. A tag that is refused fails or waits as in any import.
+            return rest(&Source::Repository);
+        }
         let rests: Vec<(Source, Instant)> = sources
             .iter()
             .filter_map(|source| Some((source.clone(), rest(source)?)))
             .collect();
-        let untils = rests.iter().map(|(_, until)| *until);
-        if is_full {
-            // It is imported as a whole, or else what is left of it would not be known to be wanted.
-            return untils.max();
-        }
-        let first = untils.min();
+        let first = rests.iter().map(|(_, until)| *until).min();
         for (source, _) in &rests {
             sources.remove(source);
         }

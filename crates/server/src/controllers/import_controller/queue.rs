@@ -80,6 +80,8 @@ struct Followed {
 enum Turn {
     /// It waits for this moment.
     At(Instant),
+    /// It was due, and its hosts want to be left alone until this moment.
+    PutOff(Instant),
     /// It has been due since then, and waits for something else.
     Parked(Instant, Obstacle),
     /// It was started when it was due since then.
@@ -229,7 +231,7 @@ impl Queue {
     /// Takes a stream out of the place where it waits.
     fn leave(&mut self, key: &StreamKey, turn: &Turn) {
         match turn {
-            Turn::At(due) => {
+            Turn::At(due) | Turn::PutOff(due) => {
                 self.due.remove(&(*due, key.clone()));
             }
             Turn::Parked(since, obstacle) => self.parked.remove(obstacle, *since, key),
@@ -380,7 +382,7 @@ impl Queue {
     /// be done about it.
     pub(super) fn put_off(&mut self, key: &StreamKey, until: Instant) {
         if let Some(followed) = self.streams.get_mut(key) {
-            followed.turn = Some(Turn::At(until));
+            followed.turn = Some(Turn::PutOff(until));
             self.due.insert((until, key.clone()));
         }
     }
@@ -395,17 +397,22 @@ impl Queue {
         }
     }
 
-    /// The streams of a namespace in which something waits for a secret that lets us in, all of which may be tried
-    /// after a quiet period: one was written. Each must be [seen](Self::see) again.
+    /// The streams of a namespace in which something waits for a secret that lets us in, or with which a registry allows
+    /// more, all of which may be tried after a quiet period: one was written. Each must be [seen](Self::see) again.
     pub(super) fn secrets_changed(&mut self, namespace: &str, now: Instant) -> Vec<StreamKey> {
         let mut changed = Vec::new();
         for (key, followed) in &mut self.streams {
             if key.namespace != namespace {
                 continue;
             }
+            let soon = now + self.pace.quiet_period;
+            if matches!(followed.turn, Some(Turn::PutOff(_))) {
+                followed.not_before = followed.not_before.max(soon);
+                changed.push(key.clone());
+            }
             for attempt in followed.attempts.values_mut() {
-                let soon = now + self.pace.quiet_period;
-                if attempt.kind == Kind::Unauthorized && attempt.not_before > soon {
+                let may_be_let_in = matches!(attempt.kind, Kind::Unauthorized | Kind::RateLimited);
+                if may_be_let_in && attempt.not_before > soon {
                     attempt.not_before = soon;
                     attempt.failures = 0;
                     changed.push(key.clone());

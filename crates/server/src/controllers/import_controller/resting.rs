@@ -70,6 +70,11 @@ impl Resting {
         self.hosts.remove(host);
     }
 
+    /// A namespace has other credentials than those that were refused. What others wait for, it still does.
+    pub(super) fn forget(&mut self, namespace: &str) {
+        self.callers.retain(|(_, of), _| of != namespace);
+    }
+
     /// Until when a namespace leaves a host alone, if it does.
     pub(super) fn until(&self, host: &str, namespace: &str, now: Instant) -> Option<Instant> {
         let own = self.callers.get(&caller(host, namespace)).map(|rest| rest.until);
@@ -108,6 +113,17 @@ mod tests {
         assert_eq!(resting.until("h", "other", now + 60 * SECOND), None);
         assert_eq!(resting.until("other", "n", now), None);
         assert_eq!(resting.until("h", "n", now + HOUR), None);
+    }
+
+    #[test]
+    fn a_namespace_with_new_credentials_waits_no_longer_than_others_do() {
+        let (mut resting, now) = (Resting::default(), Instant::now());
+        for namespace in ["n", "other"] {
+            resting.refused("h", namespace, Some(HOUR), now);
+        }
+        resting.forget("n");
+        assert_eq!(resting.until("h", "n", now), Some(now + 60 * SECOND));
+        assert_eq!(resting.until("h", "other", now), Some(now + HOUR));
     }
 
     #[test]

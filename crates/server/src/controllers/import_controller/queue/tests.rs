@@ -336,6 +336,10 @@ async fn a_new_secret_lets_what_was_refused_be_tried_again_and_nothing_else() {
     let begun = Instant::now();
     for (answer, is_sooner) in [
         (Answer::Failure("Unauthorized", "no entry"), true),
+        (
+            Answer::Failure("InternalError", "toomanyrequests: slow down"),
+            true,
+        ),
         (NOT_FOUND, false),
     ] {
         let mut stream = stream(1, &["a"]);
@@ -424,6 +428,21 @@ async fn a_stream_that_is_put_off_is_due_then_and_whoever_writes_it_has_it_looke
     assert_eq!(queue.next_due(), Some(now + HOUR));
     queue.see(&key(), &stream(2, &["a", "b"]), News::Written, now + SECOND);
     assert_eq!(queue.next_due(), Some(now + 6 * SECOND));
+    assert_eq!(queue.start(now + HOUR, anywhere), Some(key()));
+    assert_eq!(queue.start(now + HOUR, anywhere), None, "it is in the queue once");
+}
+
+#[tokio::test]
+async fn a_new_secret_has_a_stream_that_is_put_off_looked_at_after_a_quiet_period() {
+    let begun = Instant::now();
+    let stream = stream(1, &["a"]);
+    let mut queue = queue_with(&stream, News::Written, begun);
+    let (now, _) = next(&mut queue, &stream, begun + HOUR).unwrap();
+    queue.put_off(&key(), now + HOUR);
+    assert_eq!(queue.secrets_changed("other", now), []);
+    assert_eq!(queue.secrets_changed("n", now), [key()]);
+    queue.see(&key(), &stream, News::Again, now);
+    assert_eq!(queue.next_due(), Some(now + 5 * SECOND));
     assert_eq!(queue.start(now + HOUR, anywhere), Some(key()));
     assert_eq!(queue.start(now + HOUR, anywhere), None, "it is in the queue once");
 }

@@ -157,6 +157,55 @@ async fn only_what_the_schedule_would_read_itself_waits_for_a_host_that_it_leave
 }
 
 #[tokio::test]
+async fn a_repository_does_not_wait_for_the_host_of_a_tag_of_the_same_stream() {
+    let registry = TestRegistry::start(content());
+    let refusing = TestRegistry::start(content());
+    refusing.set_rate_limit(RateLimit::new(0, Duration::from_secs(3600)));
+    let place = Place::new(Duration::ZERO).await;
+    let _controller = place.control(never_again());
+    let from = format!("{}/other/app:1.0.0", refusing.host());
+    place.create("first", tags(&[("t", &from)])).await;
+    place
+        .until("first", |stream| !condition(stream, "t").is_null())
+        .await;
+    let mut spec = tags(&[("t", &from)]);
+    spec["dockerImageRepository"] = json!(format!("{}/team/app", registry.host()));
+    let stream = json!({"kind": "ImageStream", "apiVersion": "image.openshift.io/v1",
+        "metadata": {"name": "s", "annotations": {"openshift.io/image.insecureRepository": "true"}},
+        "spec": spec});
+    place.server.post("admin", STREAMS, &stream, 201).await;
+    let stream = place.until("s", |stream| !item(stream, "1.0.0").is_null()).await;
+    let message = condition(&stream, "t")["message"].as_str().unwrap();
+    assert!(message.contains("toomanyrequests"), "{message}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_added_ends_the_wait_for_a_host_that_refused_without_it() {
+    let registry = TestRegistry::start(content());
+    let from = format!("{}/team/app:1.0.0", registry.host());
+    let place = Place::new(Duration::ZERO).await;
+    place.create("s", tags(&[("t", &from)])).await;
+    place.server.context.namespaces.ready().await.unwrap();
+    let mut controller = ImportController::new(Arc::clone(&place.shared), never_again());
+    let _events = controller.list().await.unwrap();
+    let waits = |controller: &mut ImportController| {
+        let key = controller.queue.start(Instant::now(), |_| true).unwrap();
+        controller.import(key);
+        controller.queue.next_due().unwrap() - Instant::now()
+    };
+    let hour = Duration::from_secs(3600);
+    controller
+        .resting
+        .refused(&registry.host(), "n", Some(hour), Instant::now());
+    assert!(waits(&mut controller) > hour / 2);
+    let secret =
+        json!({"metadata": {"name": "pull", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson"});
+    let secret = WatchEvent::Added(secret.into());
+    assert!(controller.hear(Event::Secret(secret)).is_none());
+    assert!(waits(&mut controller) <= Duration::from_secs(60));
+}
+
+#[tokio::test]
 async fn an_import_that_panics_is_tried_again_and_disturbs_no_other() {
     #![allow(clippy::panic, reason = "an import that panics is what is tested")]
     let registry = TestRegistry::start(content());
