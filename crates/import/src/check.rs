@@ -102,6 +102,14 @@ impl Named {
     }
 }
 
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The digest of the manifest.
+    pub digest: Digest,
+    from: From,
+}
+
 impl Engine {
     /// The platform whose images are imported unless a tag prefers another.
     #[must_use]
@@ -111,9 +119,12 @@ impl Engine {
 
     /// The digest of the manifest that an image's reference names now: with one `HEAD`, or a `GET` where the registry
     /// answers that without a digest.
-    pub async fn check(&self, check: &Check<'_>) -> Checked<Digest> {
+    pub async fn check(&self, check: &Check<'_>) -> Checked<Sighting> {
         let asked = self.ask(check, Question::Digest).await;
-        asked.map(|(answered, _)| answered.named.digest)
+        asked.map(|(answered, from)| Sighting {
+            digest: answered.named.digest,
+            from,
+        })
     }
 
     /// Reads the manifest that an image's reference names now, with one `GET`.
@@ -122,9 +133,9 @@ impl Engine {
         asked.map(|(answered, _)| answered.named)
     }
 
-    /// Reads the manifest that an image's reference names now, with one `GET` unless it is known to be `seen`: the digest
-    /// that a check of these credentials has found a moment ago.
-    pub async fn read<'a>(&'a self, check: &'a Check<'a>, seen: &Digest) -> Checked<Reading<'a>> {
+    /// Reads the manifest that an image's reference names now, with one `GET` unless it is known to be `seen`: what a
+    /// check of these credentials has found a moment ago. It is looked for where it was seen first.
+    pub async fn read<'a>(&'a self, check: &'a Check<'a>, seen: &Sighting) -> Checked<Reading<'a>> {
         let asked = self.ask(check, Question::Seen(seen)).await;
         asked.and_then(|(answered, from)| match answered.manifest {
             Some(manifest) => Ok(Reading {
@@ -144,7 +155,7 @@ impl Engine {
         match question {
             Question::Digest => self.digest_of(source).await,
             Question::Manifest => self.manifest_of(source).await,
-            Question::Seen(seen) => match self.known(source, seen) {
+            Question::Seen(seen) => match self.known(source, &seen.digest) {
                 Some(manifest) => Answer {
                     found: Ok(Answered::of(manifest)),
                     feedback: HostFeedback::default(),
@@ -231,8 +242,13 @@ impl Engine {
             true => PullBy::Tag,
             false => PullBy::Digest,
         };
-        for candidate in check.rules.pull_sources(check.reference, by).candidates {
-            for with_secrets in [true, false] {
+        let mut candidates = check.rules.pull_sources(check.reference, by).candidates;
+        if let Question::Seen(seen) = question {
+            candidates.sort_by_key(|candidate| *candidate != seen.from.candidate);
+        }
+        for candidate in candidates {
+            let (question, with_or_without) = question.at(&candidate);
+            for &with_secrets in with_or_without {
                 let source = match self.source(check, &candidate, with_secrets).await {
                     Ok(source) => source,
                     Err(error) => {
@@ -314,7 +330,22 @@ enum Question<'a> {
     /// The manifest.
     Manifest,
     /// The manifest, unless it is known and the one that was seen.
-    Seen(&'a Digest),
+    Seen(&'a Sighting),
+}
+
+impl Question<'_> {
+    /// What is asked at one source, and whether with the secrets: in this order.
+    fn at(self, candidate: &ImageReference) -> (Self, &'static [bool]) {
+        match self {
+            Self::Seen(seen) if seen.from.candidate != *candidate => {
+                // What others have read there is only for those who may see it, and nobody was asked.
+                (Self::Manifest, &[true, false])
+            }
+            // Its secrets are wrong there.
+            Self::Seen(seen) if !seen.from.with_secrets => (self, &[false]),
+            _ => (self, &[true, false]),
+        }
+    }
 }
 
 /// What one source answered.
@@ -350,6 +381,7 @@ impl Answered {
 }
 
 /// Which source answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct From {
     candidate: ImageReference,
     with_secrets: bool,
@@ -541,7 +573,7 @@ mod tests {
     #[test]
     fn a_check_may_move_between_threads() {
         fn movable<T: Send>(_: T) {}
-        fn fetch<'a>(engine: &'a Engine, check: &'a Check<'a>, seen: &'a Digest) {
+        fn fetch<'a>(engine: &'a Engine, check: &'a Check<'a>, seen: &'a Sighting) {
             movable(engine.check(check));
             movable(engine.read(check, seen));
         }

@@ -190,7 +190,8 @@ impl Engine {
     }
 }
 
-fn is_wrong_password(status: &Status) -> bool {
+/// Whether it failed because the password is wrong, not because it lets its user see too little.
+pub(crate) fn is_wrong_password(status: &Status) -> bool {
     let message = status.message.as_deref().unwrap_or_default().to_lowercase();
     status.reason.as_deref() == Some("Unauthorized") && message.contains("username or password")
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::check::{Check, CheckError, Checked, Named};
 use crate::courtesy::Courtesy;
-use crate::engine::{Engine, Request, settled};
+use crate::engine::{Engine, Request, is_wrong_password, settled};
 use crate::plan::{self, Item, Planned, normalised};
 use crate::progress::Progress;
 use crate::reader::{Reader, Source, held};
@@ -97,6 +97,39 @@ impl Reading<'_> {
         now: &Time,
         deadline: Instant,
     ) -> Checked<Box<ImageImportStatus>> {
+        let courtesy = Courtesy::default();
+        let mut result = self
+            .read_once(wanted, now, deadline, &courtesy, self.with_secrets)
+            .await;
+        // Wrong secrets must not keep anyone from what is public: the manifest may have been shown without a look at them.
+        if self.with_secrets && is_wrong_password(&result.status) {
+            let second = self.read_once(wanted, now, deadline, &courtesy, false).await;
+            if second.status.reason.as_deref() != Some("Unauthorized") {
+                result = second;
+            }
+        }
+        let said = courtesy.said();
+        let is_refused = said.feedback.is_refusal && !imagestream_api::status::is_success(&result.status);
+        Checked {
+            found: match is_refused {
+                true => Err(CheckError::RateLimited),
+                false => Ok(Box::new(result)),
+            },
+            host: self.candidate.contacted_host().to_owned(),
+            feedback: said.feedback,
+            gets: said.gets,
+            requests: said.requests,
+        }
+    }
+
+    async fn read_once(
+        &self,
+        wanted: &Wanted,
+        now: &Time,
+        deadline: Instant,
+        courtesy: &Courtesy,
+        with_secrets: bool,
+    ) -> ImageImportStatus {
         let Check {
             rules, credentials, ..
         } = *self.check;
@@ -110,9 +143,8 @@ impl Reading<'_> {
             patience: deadline,
             progress: &Progress::default(),
         };
-        let courtesy = Courtesy::default();
         let (client, cache, platform) = (self.engine.client(), &self.engine.cache, self.engine.platform());
-        let reader = Reader::new(client, cache, &request, platform, self.with_secrets).courteous(&courtesy);
+        let reader = Reader::new(client, cache, &request, platform, with_secrets).courteous(courtesy);
         let outcome = async {
             let name = normalised(&self.candidate)?;
             let session = reader.session(&self.candidate, self.insecure()).await;
@@ -121,19 +153,7 @@ impl Reading<'_> {
             let image = reader.image_of(&wanted.item, &source, &self.manifest, wanted.member.as_ref());
             Ok(Arc::new(image.await?))
         };
-        let result = settled(wanted.item.tag(), Box::pin(outcome).await);
-        let said = courtesy.said();
-        let is_refused = said.feedback.is_refusal && !imagestream_api::status::is_success(&result.status);
-        Checked {
-            found: match is_refused {
-                true => Err(CheckError::RateLimited),
-                false => Ok(Box::new(result)),
-            },
-            host: self.candidate.contacted_host().to_owned(),
-            feedback: said.feedback,
-            gets: said.gets,
-            requests: said.requests,
-        }
+        settled(wanted.item.tag(), Box::pin(outcome).await)
     }
 }
 

@@ -12,12 +12,11 @@ mod importing;
 use std::time::Duration;
 
 use imagestream_api::defaults::ImportMode;
-use imagestream_api::digest::Digest;
 use imagestream_api::types::{ImageStream, Time};
-use imagestream_import::check::{Check, CheckError, Checked, reference};
+use imagestream_import::check::{Check, CheckError, Checked, Sighting, reference};
 use imagestream_import::{Engine, Platform};
 use imagestream_registry::sources::{MirrorGroup, RulesInput};
-use imagestream_testkit::auth::Auth;
+use imagestream_testkit::auth::{Auth, TokenService};
 use imagestream_testkit::content::Content;
 use imagestream_testkit::fault::Fault;
 use imagestream_testkit::image::Image;
@@ -62,7 +61,7 @@ macro_rules! read {
     }};
 }
 
-async fn check(engine: &Engine, name: &str) -> Checked<Digest> {
+async fn check(engine: &Engine, name: &str) -> Checked<Sighting> {
     asked!(engine, check, name, Import::default())
 }
 
@@ -77,7 +76,7 @@ async fn an_image_that_is_where_it_was_costs_one_head() {
     for _ in 0..2 {
         let checked = check(&engine, &name).await;
         assert_eq!(
-            checked.found.unwrap().as_str(),
+            checked.found.unwrap().digest.as_str(),
             registry.content().digest("team/app", "v1")
         );
         assert_eq!((checked.gets, checked.host), (0, registry.host()));
@@ -96,11 +95,17 @@ async fn where_a_head_does_not_help_the_manifest_is_read() {
     let expected = registry.content().digest("team/app", "v1");
     registry.set_digest_header(false);
     let checked = check(&engine(), &name).await;
-    assert_eq!((checked.found.unwrap().as_str(), checked.gets), (&*expected, 1));
+    assert_eq!(
+        (checked.found.unwrap().digest.as_str(), checked.gets),
+        (&*expected, 1)
+    );
     registry.set_digest_header(true);
     registry.add_fault(Fault::status("/v2/*", 405).method(http::Method::HEAD));
     let checked = check(&engine(), &name).await;
-    assert_eq!((checked.found.unwrap().as_str(), checked.gets), (&*expected, 1));
+    assert_eq!(
+        (checked.found.unwrap().digest.as_str(), checked.gets),
+        (&*expected, 1)
+    );
 }
 
 #[tokio::test]
@@ -291,6 +296,52 @@ async fn checks_see_what_the_secrets_of_their_namespace_let_them_see() {
     assert!(asked!(engine(), check, &name, by_ann("right")).found.is_ok());
     let refused = asked!(engine(), check, &name, Import::default()).found;
     assert!(matches!(refused, Err(CheckError::Unauthorized(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_keeps_nobody_from_what_everybody_may_read() {
+    let registry = TestRegistry::start(tagged(&["v1"]));
+    registry.set_auth(Auth::Bearer(TokenService::new().anonymous("team/*")));
+    // The check reads the manifest, and keeps it.
+    registry.add_fault(Fault::status("/v2/*/manifests/*", 405).method(http::Method::HEAD));
+    let (engine, name) = (engine(), at(&registry, "team/app:v1"));
+    let by_ann = || {
+        Import::images([name.clone()])
+            .mode(LEGACY)
+            .by(&registry, "ann", "wrong")
+    };
+    let seen = asked!(engine, check, &name, by_ann()).found.unwrap();
+    let read = read!(&engine, &name, &by_ann(), &seen);
+    let found = read.found.unwrap();
+    assert_eq!(found.status.status.as_deref(), Some("Success"), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_was_seen_is_read_where_it_was_seen() {
+    let registries = [0; 2].map(|_| TestRegistry::start(tagged(&["v1"])));
+    let [source, mirror] = &registries;
+    let (engine, name) = (engine(), at(source, "team/app:v1"));
+    let mirrored = MirrorGroup {
+        source: source.host(),
+        mirrors: vec![mirror.host()],
+        never_contact_source: false,
+    };
+    let import = Import::images([name.clone()]).mode(LEGACY).rules(&RulesInput {
+        tag_mirrors: vec![mirrored],
+        insecure: vec![source.host(), mirror.host()],
+        ..RulesInput::default()
+    });
+    // It is known of the mirror, which then fails.
+    asked!(engine, name, &name, import).found.unwrap();
+    mirror.add_fault(Fault::status("/v2/*", 500));
+    let seen = asked!(engine, check, &name, import).found.unwrap();
+    mirror.clear_requests();
+    let read = read!(&engine, &name, &import, &seen);
+    assert_eq!(
+        (read.found.unwrap().image.is_some(), read.host),
+        (true, source.host())
+    );
+    assert_eq!(mirror.request_count(), 0, "it is not asked again");
 }
 
 #[tokio::test]

@@ -486,12 +486,12 @@ impl State {
             Done::Ask => {
                 let asked = match outcome {
                     Outcome::Unchanged | Outcome::Imported { .. } => Asked::Unchanged,
-                    Outcome::Moved(digest) => {
-                        self.moved.insert(id, Seen::now(digest));
+                    Outcome::Moved(sighting) => {
+                        self.moved.insert(id, Seen::now(sighting));
                         Asked::Moved
                     }
-                    Outcome::Unsure(digest) => {
-                        self.moved.insert(id, Seen::now(digest));
+                    Outcome::Unsure(sighting) => {
+                        self.moved.insert(id, Seen::now(sighting));
                         Asked::Unsure
                     }
                     Outcome::Failed(kind) => Asked::Failed(kind.scheduled()),

@@ -37,16 +37,16 @@ impl Look {
             credentials: &credentials,
             deadline: Instant::now() + patience,
         };
-        let mut digest = seen.digest;
+        let mut sighting = seen.sighting;
         if seen.at.elapsed() > FRESH {
             // What others have read meanwhile is only for those who may still see it.
-            digest = match said.by(engine.check(&check(CHECK)).await) {
-                Ok(digest) => digest,
+            sighting = match said.by(engine.check(&check(CHECK)).await) {
+                Ok(sighting) => sighting,
                 Err(error) => return self.note(followers, &error, said).await,
             };
         }
         let check = check(FETCH);
-        let reading = match said.by(engine.read(&check, &digest).await) {
+        let reading = match said.by(engine.read(&check, &sighting).await) {
             Ok(reading) => reading,
             Err(error) => return self.note(followers, &error, said).await,
         };

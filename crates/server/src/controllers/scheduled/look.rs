@@ -10,7 +10,7 @@ use imagestream_api::status;
 use imagestream_api::stream::source::StreamKey;
 use imagestream_follow::{Feedback, Quota};
 use imagestream_import::Credentials;
-use imagestream_import::check::{Check, CheckError, Checked, Named};
+use imagestream_import::check::{Check, CheckError, Checked, Named, Sighting};
 use imagestream_registry::HostFeedback;
 use imagestream_registry::sources::RegistryRules;
 use tokio::time::Instant;
@@ -51,15 +51,15 @@ pub(super) enum Work {
 /// What a source was seen to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    pub(super) digest: Digest,
+    pub(super) sighting: Sighting,
     /// When.
     pub(super) at: Instant,
 }
 
 impl Seen {
-    pub(super) fn now(digest: Digest) -> Self {
+    pub(super) fn now(sighting: Sighting) -> Self {
         let at = Instant::now();
-        Self { digest, at }
+        Self { sighting, at }
     }
 }
 
@@ -99,9 +99,9 @@ pub(super) enum Outcome {
     /// Nothing moved.
     Unchanged,
     /// The source names this now, which not all have recorded.
-    Moved(Digest),
+    Moved(Sighting),
     /// The source names this, which must be read to know whether all have recorded it.
-    Unsure(Digest),
+    Unsure(Sighting),
     /// Tags were imported.
     Imported {
         /// How many.
@@ -175,13 +175,14 @@ impl Look {
     async fn ask(&mut self, followers: &impl Following, said: &mut Said) -> Outcome {
         let engine = &self.shared.context.engine;
         let found = said.by(engine.check(&self.check(CHECK)).await);
-        let digest = match found {
-            Ok(digest) if self.settled.is_at(&digest) && self.is_stored(&digest) => {
+        let sighting = match found {
+            Ok(Sighting { digest, .. }) if self.settled.is_at(&digest) && self.is_stored(&digest) => {
                 return Outcome::Unchanged;
             }
-            Ok(digest) => digest,
+            Ok(sighting) => sighting,
             Err(error) => return self.note(followers, &error, said).await,
         };
+        let digest = sighting.digest.clone();
         let keys = followers();
         let mut behind = self.behind(&keys, &digest).await;
         if behind.iter().any(|tag| tag.recorded.failure.is_some()) {
@@ -204,9 +205,9 @@ impl Look {
         };
         let has_moved = self.settled.manifest.is_some() && self.settled.member_of(&digest).is_none();
         if !has_moved && behind.iter().all(may_be_current) {
-            Outcome::Unsure(digest)
+            Outcome::Unsure(sighting)
         } else {
-            Outcome::Moved(digest)
+            Outcome::Moved(sighting)
         }
     }
 

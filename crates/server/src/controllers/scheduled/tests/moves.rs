@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use imagestream_api::digest::Digest;
 use imagestream_api::types::Time;
 use imagestream_import::Credentials;
 use imagestream_import::check::Check;
@@ -219,9 +218,20 @@ async fn what_others_have_read_is_for_those_only_who_may_still_see_it() {
     let place = Place::looking(NEVER).await;
     let name = format!("{}/team/app:v1", registry.host());
     place.import("s", &[("t", &name)], "Legacy").await;
+    registry.set_content(app("new"));
+    let reference = imagestream_import::check::reference(&name).unwrap();
+    let (rules, credentials) = (RegistryRules::default(), Credentials::default());
+    let check = Check {
+        reference: &reference,
+        insecure: true,
+        rules: &rules,
+        credentials: &credentials,
+        deadline: Instant::now() + PATIENCE,
+    };
+    let checked = place.server.context.engine.check(&check).await;
+    let sighting = checked.found.unwrap();
     // Others are let in, and read it.
     registry.set_auth(Auth::bearer("ann", "p"));
-    registry.set_content(app("new"));
     let document = json!({"auths": {registry.host(): {"username": "ann", "password": "p"}}}).to_string();
     let secret = json!({"metadata": {"name": "pull", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": k8s_openapi::ByteString(document.into_bytes())}});
@@ -230,7 +240,6 @@ async fn what_others_have_read_is_for_those_only_who_may_still_see_it() {
     let moved = registry.content().digest("team/app", "v1");
     assert_eq!(newest(&place.stream("other").await), moved);
 
-    let reference = imagestream_import::check::reference(&name).unwrap();
     let look = Look {
         shared: Arc::clone(&place.shared),
         name: Name::of(&reference).unwrap(),
@@ -241,7 +250,7 @@ async fn what_others_have_read_is_for_those_only_who_may_still_see_it() {
         settled: Settled::default(),
     };
     let seen = Seen {
-        digest: Digest::parse(&moved).unwrap(),
+        sighting,
         at: Instant::now().checked_sub(Duration::from_secs(61)).unwrap(),
     };
     let follower = StreamKey {
