@@ -14,6 +14,7 @@ mod rules;
 pub(crate) mod scheduled;
 mod still_wanted;
 mod supervisor;
+mod workers;
 
 use std::sync::Arc;
 

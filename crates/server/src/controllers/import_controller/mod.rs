@@ -15,7 +15,7 @@ mod request;
 mod resting;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -29,7 +29,7 @@ use imagestream_apiserver::options::ListOptions;
 use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use tokio::task::{self, JoinSet, yield_now};
+use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::answers::answers;
@@ -45,6 +45,7 @@ use self::wanted::{Source, Wanted, Wants};
 pub(super) use self::wanted::{host, is_pending};
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
+use super::workers::Workers;
 use crate::context::Context;
 use crate::core::namespaces::is_terminating;
 use crate::image::stream_secrets::is_pull_secret;
@@ -90,9 +91,7 @@ struct Begun {
 struct ImportController {
     shared: Arc<Shared>,
     queue: Queue,
-    workers: JoinSet<Outcome>,
-    /// What each of them does.
-    begun: HashMap<task::Id, Begun>,
+    workers: Workers<Begun, Outcome>,
     /// What they take up at hosts.
     places: Places,
     /// Hosts that are left alone.
@@ -117,8 +116,7 @@ impl ImportController {
         };
         Self {
             queue: Queue::new(pace),
-            workers: JoinSet::new(),
-            begun: HashMap::new(),
+            workers: Workers::new(&shared.acting),
             places: Places::default(),
             resting: Resting::default(),
             shared,
@@ -167,14 +165,14 @@ impl ImportController {
     /// Imports what is due and listens, until the watch is lost.
     async fn follow(&mut self, mut events: impl StreamExt<Item = Heard> + Unpin) -> Result<(), Box<Status>> {
         loop {
-            while self.workers.len() < PLACES
+            while self.workers.count() < PLACES
                 && let Some(key) = self
                     .queue
                     .start(Instant::now(), |host| self.places.has_place(host))
             {
                 self.import(key);
             }
-            let next_due = self.queue.next_due().filter(|_| self.workers.len() < PLACES);
+            let next_due = self.queue.next_due().filter(|_| self.workers.count() < PLACES);
             tokio::select! {
                 event = events.next() => match event {
                     None | Some(Heard::Of(Event::Over)) => return Ok(()),
@@ -189,16 +187,7 @@ impl ImportController {
                         }
                     }
                 },
-                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => {
-                    let (id, outcome) = match ended {
-                        Ok(ended) => ended,
-                        // A mistake that only this stream leads to must not keep the others from being imported.
-                        Err(error) => (error.id(), Err(errors::internal_error(error).into())),
-                    };
-                    if let Some(begun) = self.begun.remove(&id) {
-                        self.ended(&begun, &outcome);
-                    }
-                }
+                (begun, outcome) = self.workers.ended() => self.ended(&begun, outcome),
                 () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {}
             }
         }
@@ -349,13 +338,13 @@ impl ImportController {
     /// Lets an import go on beside others.
     fn begin(&mut self, begun: Begun, work: impl Future<Output = Outcome> + Send + 'static) {
         self.places.take(&begun.hosts);
-        let task = self.workers.spawn(self.shared.acting.track_future(work));
-        self.begun.insert(task.id(), begun);
+        self.workers.begin(begun, work);
     }
 
     /// Learns how an import went.
-    fn ended(&mut self, begun: &Begun, outcome: &Outcome) {
+    fn ended(&mut self, begun: &Begun, outcome: Result<Outcome, JoinError>) {
         let Begun { key, hosts } = begun;
+        let outcome = &outcome.unwrap_or_else(|error| Err(errors::internal_error(error).into()));
         let now = Instant::now();
         let client = self.shared.context.engine.client();
         let refuses = |host: &str| {

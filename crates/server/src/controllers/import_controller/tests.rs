@@ -367,7 +367,7 @@ async fn a_stream_in_a_namespace_that_ends_is_left_alone() {
     let _events = controller.list().await.unwrap();
     let key = controller.queue.start(Instant::now(), |_| true).unwrap();
     controller.import(key);
-    assert!(controller.workers.is_empty());
+    assert_eq!(controller.workers.count(), 0);
     assert_eq!(controller.queue.next_due(), None);
     assert_eq!(registry.request_lines(), Vec::<String>::new());
 }
@@ -459,7 +459,7 @@ async fn streams_that_wait_for_a_busy_host_are_not_looked_at_before_it_has_a_pla
         started.inspect(|key| controller.import(key.clone()))
     };
     while start(&mut controller).is_some() {}
-    assert_eq!(controller.workers.len(), places::OF_A_STRANGER);
+    assert_eq!(controller.workers.count(), places::OF_A_STRANGER);
     assert_eq!(controller.queue.next_due(), None, "time alone changes nothing");
     // One place, one stream.
     controller
@@ -467,7 +467,7 @@ async fn streams_that_wait_for_a_busy_host_are_not_looked_at_before_it_has_a_pla
         .give_back(&BTreeSet::from([silent.host()]), &BTreeMap::new());
     assert!(start(&mut controller).is_some());
     assert_eq!(start(&mut controller), None);
-    assert_eq!(controller.workers.len(), places::OF_A_STRANGER + 1);
+    assert_eq!(controller.workers.count(), places::OF_A_STRANGER + 1);
 }
 
 #[tokio::test]

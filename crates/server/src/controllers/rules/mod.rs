@@ -11,7 +11,7 @@ mod report;
 mod schedule;
 mod work;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
@@ -25,7 +25,7 @@ use imagestream_apiserver::selectors::field::FieldSelector;
 use imagestream_apiserver::selectors::label::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use tokio::sync::Notify;
-use tokio::task::{self, JoinError, JoinSet, yield_now};
+use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::apply::tell;
@@ -36,6 +36,7 @@ use super::Shared;
 use super::heard::{BATCH, PAUSE};
 use super::scheduled::HostTurns;
 use super::scheduled::credentials::NamespaceCredentials;
+use super::workers::Workers;
 use crate::image::stream_write::{key_of, mentioning, readable};
 
 pub(crate) use self::report::RuleBoard;
@@ -113,9 +114,7 @@ struct Rules<'a> {
     shared: Arc<Shared>,
     /// What is on the board; gone from there when the controller ends.
     place: report::Place<'a>,
-    workers: JoinSet<Outcome>,
-    /// What each of them does.
-    doing: HashMap<task::Id, Work>,
+    workers: Workers<Work, Outcome>,
     /// Tells whose credentials are equal.
     credentials: Arc<NamespaceCredentials>,
 }
@@ -129,8 +128,7 @@ impl<'a> Rules<'a> {
         };
         Self {
             place: shared.board.rules.begin(Schedule::new(pace)),
-            workers: JoinSet::new(),
-            doing: HashMap::new(),
+            workers: Workers::new(&shared.acting),
             credentials: Arc::new(NamespaceCredentials::new(&shared.context)),
             shared: Arc::clone(shared),
         }
@@ -161,13 +159,13 @@ impl<'a> Rules<'a> {
     async fn follow(&mut self, mut events: WatchEvents) -> Result<(), Box<Status>> {
         let shared = Arc::clone(&self.shared);
         loop {
-            while self.workers.len() < WORKERS
+            while self.workers.count() < WORKERS
                 && let Some(work) = self.start()
             {
                 self.begin(work);
             }
             let next = self.place.lock().next_due();
-            let next = next.filter(|_| self.workers.len() < WORKERS);
+            let next = next.filter(|_| self.workers.count() < WORKERS);
             tokio::select! {
                 event = events.next() => match event {
                     Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
@@ -189,7 +187,7 @@ impl<'a> Rules<'a> {
                     }
                     None => return Ok(()),
                 },
-                Some(ended) = self.workers.join_next_with_id(), if !self.workers.is_empty() => self.end(ended),
+                (work, outcome) = self.workers.ended() => self.end(&work, outcome),
                 repositories = shared.rule_pokes.take() => {
                     for repository in repositories {
                         self.place.lock().poke(&repository, Instant::now());
@@ -208,7 +206,7 @@ impl<'a> Rules<'a> {
         let shared = Arc::clone(&self.shared);
         let credentials = Arc::clone(&self.credentials);
         let to_do = work.clone();
-        self.go_on(work, async move {
+        self.workers.begin(work, async move {
             let context = &shared.context;
             match &to_do {
                 Work::List(repository, followers) => {
@@ -224,25 +222,12 @@ impl<'a> Rules<'a> {
         });
     }
 
-    /// Lets work go on beside other work.
-    fn go_on(&mut self, work: Work, doing: impl Future<Output = Outcome> + Send + 'static) {
-        let task = self.workers.spawn(self.shared.acting.track_future(doing));
-        self.doing.insert(task.id(), work);
-    }
-
-    /// Work ended.
-    fn end(&mut self, ended: Result<(task::Id, Outcome), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            // A mistake that only these rules lead to must not keep the others from being followed.
-            Err(error) => (error.id(), Err(errors::internal_error(error).into())),
-        };
-        let Some(work) = self.doing.remove(&id) else {
-            return;
-        };
+    /// Work ended. A mistake that only these rules lead to does not keep the others from being followed.
+    fn end(&self, work: &Work, outcome: Result<Outcome, JoinError>) {
+        let outcome = outcome.unwrap_or_else(|error| Err(errors::internal_error(error).into()));
         let done = match &outcome {
             Ok(followed) => {
-                if let Work::List(repository, _) = &work {
+                if let Work::List(repository, _) = work {
                     tracing::debug!(?repository, ?followed, "followed the rules for a repository");
                 }
                 match followed.left_alone {
@@ -256,7 +241,7 @@ impl<'a> Rules<'a> {
                 Done::Partly
             }
         };
-        self.place.lock().ended(&work, done, Instant::now());
+        self.place.lock().ended(work, done, Instant::now());
     }
 }
 
@@ -312,7 +297,7 @@ mod tests {
         let mut controller = Rules::new(&shared);
         let events = controller.list().await.unwrap();
         let work = controller.start().unwrap();
-        controller.go_on(work, async { panic!("a mistake") });
+        controller.workers.begin(work, async { panic!("a mistake") });
         let followed = async {
             loop {
                 let (_, stream) = server.get("imagestreams/s").await;

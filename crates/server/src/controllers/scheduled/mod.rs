@@ -19,7 +19,6 @@ mod report;
 mod settled;
 mod turns;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ use imagestream_apiserver::storage::failed;
 use imagestream_follow::{HostBudget, Options, SourceId};
 use imagestream_registry::sources::{PullBy, RegistryRules};
 use tokio::sync::mpsc;
-use tokio::task::{self, JoinError, JoinSet, yield_now};
+use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub(crate) use self::board::Board;
@@ -51,10 +50,10 @@ use self::credentials::NamespaceCredentials;
 use self::followed::{Name, followed};
 use self::lists::Lists;
 use self::look::{Look, Looked};
-use self::settled::FailureKind;
-use self::settled::Settled;
+use self::settled::{FailureKind, Settled};
 use super::Shared;
 use super::heard::{BATCH, Event, PAUSE, both};
+use super::workers::Workers;
 use crate::context::Context;
 use crate::image::policy;
 use crate::image::stream_secrets::is_pull_secret;
@@ -107,9 +106,7 @@ struct Scheduled {
     place: board::Place,
     credentials: NamespaceCredentials,
     registry_rules: Arc<RegistryRules>,
-    looks: JoinSet<Looked>,
-    /// What each of them does.
-    doing: HashMap<task::Id, Doing>,
+    looks: Workers<Doing, Looked>,
 }
 
 impl Scheduled {
@@ -134,8 +131,7 @@ impl Scheduled {
         let controller = Self {
             credentials: NamespaceCredentials::new(context),
             registry_rules: Arc::new(policy::rules(context).await?),
-            looks: JoinSet::new(),
-            doing: HashMap::new(),
+            looks: Workers::new(&shared.acting),
             place,
             shared,
         };
@@ -199,7 +195,7 @@ impl Scheduled {
                         return Ok(());
                     }
                 }
-                Some(ended) = self.looks.join_next_with_id(), if !self.looks.is_empty() => self.ended(ended),
+                (doing, looked) = self.looks.ended() => self.ended(doing, looked),
                 Some(name) = pokes.recv() => {
                     if let Some(reference) = name.reference() {
                         let host = host(&reference, &self.registry_rules);
@@ -219,7 +215,7 @@ impl Scheduled {
 
     /// Begins all looks that are due; when there may be more.
     async fn begin_looks(&mut self) -> Result<Option<Instant>, Box<Status>> {
-        while self.looks.len() < AT_ONCE {
+        while self.looks.count() < AT_ONCE {
             let next = self.place.lock().next();
             match next {
                 Next::Look(begun) => self.begin_look(*begun).await?,
@@ -261,37 +257,28 @@ impl Scheduled {
             settled,
         };
         let state = self.place.handle();
-        self.go_on(doing, async move {
+        self.looks.begin(doing, async move {
             let followers = || state.lock().followers(id);
             Box::pin(look.work(work, followers)).await
         });
         Ok(())
     }
 
-    /// Lets a look go on beside others.
-    fn go_on(&mut self, doing: Doing, look: impl Future<Output = Looked> + Send + 'static) {
-        let task = self.looks.spawn(self.shared.acting.track_future(look));
-        self.doing.insert(task.id(), doing);
-    }
-
     /// A look has ended.
-    fn ended(&mut self, ended: Result<(task::Id, Looked), JoinError>) {
-        let (id, looked) = match ended {
-            Ok((id, looked)) => (id, Some(looked)),
-            Err(error) => {
-                // A mistake that only this source leads to must not keep the others from being followed, nor have it
-                // forgotten which hosts want to be left alone.
-                tracing::error!(%error, "a look at a source ended by a mistake");
-                (error.id(), None)
-            }
-        };
-        let Some(doing) = self.doing.remove(&id) else {
-            return;
-        };
-        let looked = looked.unwrap_or_else(|| Looked::by_mistake(doing.settled));
+    fn ended(&self, doing: Doing, looked: Result<Looked, JoinError>) {
         let Doing {
-            id, key, host, done, ..
+            id,
+            key,
+            host,
+            done,
+            settled,
         } = doing;
+        let looked = looked.unwrap_or_else(|error| {
+            // A mistake that only this source leads to must not keep the others from being followed, nor have it forgotten
+            // which hosts want to be left alone.
+            tracing::error!(%error, "a look at a source ended by a mistake");
+            Looked::by_mistake(settled)
+        });
         self.place.lock().ended(id, &key, &host, done, looked);
     }
 

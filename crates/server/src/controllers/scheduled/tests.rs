@@ -229,7 +229,7 @@ async fn a_look_that_panics_is_made_again_and_what_is_known_of_hosts_is_kept() {
         host: begun.host,
         settled: begun.settled,
     };
-    controller.go_on(doing, async { panic!("a mistake") });
+    controller.looks.begin(doing, async { panic!("a mistake") });
     let _running = AbortOnDropHandle::new(tokio::spawn(async move {
         controller.follow(events, &mut pokes).await.unwrap();
     }));

@@ -150,7 +150,7 @@ async fn only_what_the_schedule_would_read_itself_waits_for_a_host_that_it_leave
     while let Some(key) = controller.queue.start(Instant::now(), |_| true) {
         controller.import(key);
     }
-    let begun: Vec<_> = controller.begun.values().map(|begun| &*begun.key.name).collect();
+    let begun: Vec<_> = controller.workers.works().map(|begun| &*begun.key.name).collect();
     assert_eq!(begun, ["other"]);
     let waits = controller.queue.next_due().unwrap() - Instant::now();
     assert!(waits > Duration::from_secs(3000), "{waits:?}");
