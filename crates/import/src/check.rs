@@ -156,12 +156,15 @@ impl Engine {
             Question::Digest => self.digest_of(source).await,
             Question::Manifest => self.manifest_of(source).await,
             Question::Seen(seen) => match self.known(source, &seen.digest) {
-                Some(manifest) => Answer {
-                    found: Ok(Answered::of(manifest)),
-                    feedback: HostFeedback::default(),
-                    gets: 0,
-                    requests: 0,
-                },
+                Some(manifest) => {
+                    let parsed = distribution::parse(&manifest.media_type, &manifest.body).ok();
+                    Answer {
+                        found: Ok(Answered::of(manifest, parsed)),
+                        feedback: HostFeedback::default(),
+                        gets: 0,
+                        requests: 0,
+                    }
+                }
                 None => self.manifest_of(source).await,
             },
         }
@@ -206,15 +209,16 @@ impl Engine {
         let Probed { found, feedback } = source.repository.probe_manifest(&source.at).await;
         let found = found.map(|manifest| {
             let manifest = Arc::new(manifest);
+            let parsed = distribution::parse(&manifest.media_type, &manifest.body).ok();
             // What can't be read is not kept: its registry may yet say what it is.
-            if distribution::parse(&manifest.media_type, &manifest.body).is_ok() {
+            if parsed.is_some() {
                 let tag = match &source.at {
                     ManifestAt::Tag(tag) => Some(tag.as_str()),
                     ManifestAt::Digest(_) => None,
                 };
                 self.cache.keep_manifest(&source.origin, tag, &manifest);
             }
-            Answered::of(manifest)
+            Answered::of(manifest, parsed)
         });
         Answer {
             found,
@@ -364,11 +368,12 @@ struct Answered {
 }
 
 impl Answered {
-    fn of(manifest: Arc<FetchedManifest>) -> Self {
-        let members = match distribution::parse(&manifest.media_type, &manifest.body) {
-            Ok(Manifest::Index(index)) => index.manifests,
+    /// A manifest, and what it says if it can be read.
+    fn of(manifest: Arc<FetchedManifest>, parsed: Option<Manifest>) -> Self {
+        let members = match parsed {
+            Some(Manifest::Index(index)) => index.manifests,
             // What can't be read says at its import what is wrong with it.
-            Ok(Manifest::Image(_) | Manifest::Schema1(_)) | Err(_) => Vec::new(),
+            Some(Manifest::Image(_) | Manifest::Schema1(_)) | None => Vec::new(),
         };
         Self {
             named: Named {

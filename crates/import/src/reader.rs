@@ -178,25 +178,27 @@ impl<'a> Reader<'a> {
     /// `list_from` is where the list that names the image was read just now.
     async fn read(&self, item: &Item, list_from: Option<&Session>) -> Result<ReadImage, Failure> {
         let (source, manifest) = self.manifest_from_any_source(item, list_from).await?;
-        let member = match parse(&source, &manifest)? {
+        let parsed = parse(&source, &manifest)?;
+        let member = match &parsed {
             Manifest::Index(index) if item.mode == ImportMode::Legacy => {
                 let preferred = item.preferred.as_ref().unwrap_or(self.platform);
                 platform::choose(&index.manifests, preferred).map(|member| member.digest.clone())
             }
             _ => None,
         };
-        self.image_of(item, &source, &manifest, member.as_ref()).await
+        self.image_of(item, &source, &manifest, parsed, member.as_ref())
+            .await
     }
 
-    /// The image of a manifest that was read; of a list of which one member is imported for the whole, this one.
+    /// The image of a manifest that was read and parsed; of a list of which one member is imported for the whole, this one.
     pub(crate) async fn image_of(
         &self,
         item: &Item,
         source: &Source,
         manifest: &FetchedManifest,
+        parsed: Manifest,
         member: Option<&Digest>,
     ) -> Result<ReadImage, Failure> {
-        let parsed = parse(source, manifest)?;
         match (parsed, item.mode) {
             (Manifest::Index(index), ImportMode::PreserveOriginal) => {
                 let members = self.members(item, &source.session, &index).await?;
@@ -534,7 +536,7 @@ fn charge(total: &AtomicUsize, bytes: usize, limit: usize, what: &'static str) -
     Ok(())
 }
 
-fn parse(source: &Source, manifest: &FetchedManifest) -> Result<Manifest, Failure> {
+pub(crate) fn parse(source: &Source, manifest: &FetchedManifest) -> Result<Manifest, Failure> {
     distribution::parse(&manifest.media_type, &manifest.body)
         .map_err(|error| Failure::Error(format!("{}: {error}", source.name)))
 }

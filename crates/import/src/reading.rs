@@ -14,7 +14,7 @@ use crate::courtesy::Courtesy;
 use crate::engine::{Engine, Request, is_wrong_password, settled};
 use crate::plan::{self, Item, Planned, normalised};
 use crate::progress::Progress;
-use crate::reader::{Reader, Source, held};
+use crate::reader::{Reader, Source, held, parse};
 
 /// Most bytes of copies of one result that are held at the same time. Several sources may move at once.
 const MAX_COPIES_BYTES: usize = 32 << 20;
@@ -150,7 +150,9 @@ impl Reading<'_> {
             let session = reader.session(&self.candidate, self.insecure()).await;
             let session = session.map_err(|error| error.of_image(&name))?;
             let source = Source { session, name };
-            let image = reader.image_of(&wanted.item, &source, &self.manifest, wanted.member.as_ref());
+            let parsed = parse(&source, &self.manifest)?;
+            let member = wanted.member.as_ref();
+            let image = reader.image_of(&wanted.item, &source, &self.manifest, parsed, member);
             Ok(Arc::new(image.await?))
         };
         settled(wanted.item.tag(), Box::pin(outcome).await)

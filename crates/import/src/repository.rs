@@ -86,14 +86,16 @@ async fn try_read(
     let anyway =
         (0..read_anyway.len()).map(|index| async move { (index, reader.image(&read_anyway[index].1).await) });
     let (mut statuses, outcomes) = tokio::join!(in_order(within), in_order(anyway));
+    let mut answered = HashSet::new();
     for ((tag, _), outcome) in read_anyway.iter().zip(outcomes) {
         if outcome.is_ok() {
-            beyond.retain(|other| other != tag);
+            answered.insert(tag);
             let mut status = settled(tag, outcome);
             status.manifests.clear();
             statuses.push(status);
         }
     }
+    beyond.retain(|tag| !answered.contains(tag));
     Ok(RepositoryImportStatus {
         status: summary(&statuses),
         images: statuses,
