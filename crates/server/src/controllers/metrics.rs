@@ -1,24 +1,23 @@
 //! How many imports the controllers made, under the names that OpenShift's controllers count them with.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use imagestream_api::reference::ImageReference;
 use imagestream_api::status;
 use imagestream_api::types::{ImageStreamImport, ImageStreamImportSpec, Status};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// Most registries that are counted by name: their names come from streams, which anybody may write.
+use super::labels::HostLabels;
+
+/// Most registries that are counted by name.
 const MAX_REGISTRIES: usize = 1000;
-/// What the others are counted under.
-const OTHERS: &str = "other";
 
 /// The counters of one server. Clones count together.
 #[derive(Clone)]
 pub(crate) struct ImportMetrics {
     successes: IntCounterVec,
     errors: IntCounterVec,
-    registries: Arc<Mutex<HashSet<String>>>,
+    registries: Arc<HostLabels>,
 }
 
 /// Whether this server runs the controllers, as Kubernetes' own programs tell that.
@@ -60,7 +59,7 @@ impl ImportMetrics {
                 ),
                 &["scheduled", "registry", "reason"],
             )?,
-            registries: Arc::default(),
+            registries: Arc::new(HostLabels::up_to(MAX_REGISTRIES)),
         };
         registry.register(Box::new(metrics.successes.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
@@ -94,11 +93,11 @@ impl ImportMetrics {
             self.error(scheduled, "", "InvalidImageReference");
             return;
         };
-        let host = self.known(host);
+        let host = self.registries.of(&host);
         if status::is_success(status) {
-            self.successes.with_label_values(&[flag(scheduled), &host]).inc();
+            self.successes.with_label_values(&[flag(scheduled), host]).inc();
         } else {
-            self.error(scheduled, &host, status.reason.as_deref().unwrap_or_default());
+            self.error(scheduled, host, status.reason.as_deref().unwrap_or_default());
         }
     }
 
@@ -107,19 +106,6 @@ impl ImportMetrics {
         self.errors
             .with_label_values(&[flag(scheduled), host, reason])
             .inc();
-    }
-
-    /// The name that a host is counted under.
-    fn known(&self, host: String) -> String {
-        let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(&host) {
-            return host;
-        }
-        if known.len() >= MAX_REGISTRIES {
-            return OTHERS.into();
-        }
-        known.insert(host.clone());
-        host
     }
 }
 

@@ -7,6 +7,7 @@
 mod heard;
 mod import_controller;
 mod importer;
+mod labels;
 pub(crate) mod lease;
 mod metrics;
 mod notified;

@@ -1,6 +1,6 @@
 //! How following goes, in figures.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
@@ -10,30 +10,16 @@ use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 use super::board::Board;
 use super::look::Outcome;
 use super::report::{HostReport, hosts};
+use crate::controllers::labels::HostLabels;
 
-/// Most hosts that are counted by name: their names come from streams, which anybody may write.
+/// Most hosts that are counted by name.
 const MAX_HOSTS: usize = 200;
-/// What the others are counted under.
-const OTHERS: &str = "other";
 
 /// The figures of one server. Clones count together.
 #[derive(Clone)]
 pub(crate) struct FollowMetrics {
     checks: IntCounterVec,
-    named: Arc<Named>,
-}
-
-/// The hosts that are counted by name.
-#[derive(Default)]
-struct Named(Mutex<HashSet<String>>);
-
-impl Named {
-    /// What a host is counted under.
-    fn label<'a>(&self, host: &'a str) -> &'a str {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_named = hosts.contains(host) || (hosts.len() < MAX_HOSTS && hosts.insert(host.to_owned()));
-        if is_named { host } else { OTHERS }
-    }
+    labels: Arc<HostLabels>,
 }
 
 impl FollowMetrics {
@@ -51,12 +37,12 @@ impl FollowMetrics {
                 ),
                 &["host", "outcome"],
             )?,
-            named: Arc::default(),
+            labels: Arc::new(HostLabels::up_to(MAX_HOSTS)),
         };
         registry.register(Box::new(metrics.checks.clone()))?;
         registry.register(Box::new(HostGauges {
             board: Arc::downgrade(board),
-            named: Arc::clone(&metrics.named),
+            labels: Arc::clone(&metrics.labels),
             gauges: Gauges::new()?,
             filling: Mutex::default(),
         }))?;
@@ -72,7 +58,7 @@ impl FollowMetrics {
             Outcome::Failed(kind) => kind.name(),
             Outcome::RateLimited => "rate_limited",
         };
-        let host = self.named.label(host);
+        let host = self.labels.of(host);
         self.checks.with_label_values(&[host, outcome]).inc();
     }
 }
@@ -81,7 +67,7 @@ impl FollowMetrics {
 /// the controllers.
 struct HostGauges {
     board: Weak<Board>,
-    named: Arc<Named>,
+    labels: Arc<HostLabels>,
     gauges: Gauges,
     /// Held while the gauges are filled anew, for each who asks.
     filling: Mutex<()>,
@@ -188,10 +174,10 @@ impl Figures {
     }
 }
 
-fn by_label<'a>(reports: &'a [HostReport], named: &Named) -> BTreeMap<&'a str, Figures> {
+fn by_label<'a>(reports: &'a [HostReport], labels: &HostLabels) -> BTreeMap<&'a str, Figures> {
     let mut figures: BTreeMap<&str, Figures> = BTreeMap::new();
     for report in reports {
-        let label = named.label(&report.host);
+        let label = labels.of(&report.host);
         figures.entry(label).or_default().add(report);
     }
     figures
@@ -211,7 +197,7 @@ impl Collector for HostGauges {
             return Vec::new();
         };
         let reports = hosts(&board);
-        let figures = by_label(&reports, &self.named);
+        let figures = by_label(&reports, &self.labels);
         let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         for gauge in self.gauges.all() {
             gauge.reset();
@@ -249,8 +235,8 @@ mod tests {
         reports.push(report(MAX_HOSTS, 3, 9, None));
         reports.push(report(MAX_HOSTS + 1, 4, 5, Some(700)));
         reports.push(report(MAX_HOSTS + 2, 5, 0, Some(600)));
-        let named = Named::default();
-        let figures = by_label(&reports, &named);
+        let labels = HostLabels::up_to(MAX_HOSTS);
+        let figures = by_label(&reports, &labels);
         assert_eq!(figures.len(), MAX_HOSTS + 1);
         assert_eq!(
             (
@@ -266,10 +252,10 @@ mod tests {
             throttled_until: Some(700.0),
             ..Figures::default()
         };
-        assert_eq!(figures[OTHERS], others);
+        assert_eq!(figures["other"], others);
         // Who has a name keeps it.
         let (first, later) = (&reports[..1], &reports[MAX_HOSTS..=MAX_HOSTS]);
-        assert!(by_label(first, &named).contains_key("registry-000.example"));
-        assert!(by_label(later, &named).contains_key(OTHERS));
+        assert!(by_label(first, &labels).contains_key("registry-000.example"));
+        assert!(by_label(later, &labels).contains_key("other"));
     }
 }
