@@ -146,13 +146,9 @@ impl Projects {
         self.policy.catch_up().await?;
         let policy = self.policy.before(revision)?;
         let namespaces = &self.context.namespaces;
-        let (present, _) = namespaces
-            .all("", &LabelSelector::default(), &FieldSelector::default())
-            .await?;
-        let mut names = HashSet::new();
-        for namespace in present {
-            names.insert(metadata::text(&namespace.to_value()?, "name").to_owned());
-        }
+        namespaces.ready().await?;
+        let (present, _) = namespaces.changed_since(0);
+        let mut names = HashSet::from_iter(present);
         for (name, earlier) in namespaces
             .before(revision)?
             .into_iter()

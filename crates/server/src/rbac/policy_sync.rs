@@ -4,7 +4,8 @@
 //! the present state and can't bring back what was revoked.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -29,11 +30,27 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// See the [module](self).
 pub(crate) struct PolicySync {
     authorizer: Arc<Authorizer>,
-    kinds: [(RoleKind, Arc<Objects>); 4],
+    kinds: [Kind; 4],
     /// What is in force.
     known: Mutex<BTreeSet<(RoleKind, String, String)>>,
-    /// For each kind a revision at which everything that was stored is in force.
-    settled: Mutex<[u64; 4]>,
+}
+
+/// The stored objects of one kind.
+struct Kind {
+    kind: RoleKind,
+    objects: Arc<Objects>,
+    /// A revision at which everything that was stored is in force.
+    settled: AtomicU64,
+}
+
+impl Kind {
+    fn of(kind: RoleKind, objects: &Arc<Objects>) -> Self {
+        Self {
+            kind,
+            objects: Arc::clone(objects),
+            settled: AtomicU64::new(0),
+        }
+    }
 }
 
 impl PolicySync {
@@ -42,13 +59,12 @@ impl PolicySync {
         Self {
             authorizer: Arc::clone(&context.authorizer),
             kinds: [
-                (RoleKind::Role, Arc::clone(roles)),
-                (RoleKind::ClusterRole, Arc::clone(cluster_roles)),
-                (RoleKind::RoleBinding, Arc::clone(role_bindings)),
-                (RoleKind::ClusterRoleBinding, Arc::clone(cluster_role_bindings)),
+                Kind::of(RoleKind::Role, roles),
+                Kind::of(RoleKind::ClusterRole, cluster_roles),
+                Kind::of(RoleKind::RoleBinding, role_bindings),
+                Kind::of(RoleKind::ClusterRoleBinding, cluster_role_bindings),
             ],
             known: Mutex::default(),
-            settled: Mutex::default(),
         }
     }
 
@@ -57,7 +73,12 @@ impl PolicySync {
     /// # Errors
     /// Those of the store.
     pub(super) async fn refresh_all(&self) -> Result<(), Box<Status>> {
-        for (place, (kind, objects)) in self.kinds.iter().enumerate() {
+        for Kind {
+            kind,
+            objects,
+            settled,
+        } in &self.kinds
+        {
             let (items, revision) = objects
                 .all("", &LabelSelector::default(), &FieldSelector::default())
                 .await?;
@@ -72,7 +93,7 @@ impl PolicySync {
                 };
                 self.apply(*kind, text(&object, "namespace"), text(&object, "name"));
             }
-            self.settle(place, revision);
+            settled.fetch_max(revision, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -82,10 +103,14 @@ impl PolicySync {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn catch_up(&self) -> Result<(), Box<Status>> {
-        try_join_all(self.kinds.iter().map(|(_, objects)| objects.ready())).await?;
-        for (place, (kind, objects)) in self.kinds.iter().enumerate() {
-            let settled = self.settled().get(place).copied().unwrap_or_default();
-            let Some(changed) = objects.before(settled)? else {
+        try_join_all(self.kinds.iter().map(|kind| kind.objects.ready())).await?;
+        for Kind {
+            kind,
+            objects,
+            settled,
+        } in &self.kinds
+        {
+            let Some(changed) = objects.before(settled.load(Ordering::SeqCst))? else {
                 // More than is remembered.
                 self.refresh_known().await?;
                 return self.refresh_all().await;
@@ -94,7 +119,7 @@ impl PolicySync {
                 let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
                 self.apply(*kind, namespace, name);
             }
-            self.settle(place, changed.reached);
+            settled.fetch_max(changed.reached, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -105,7 +130,7 @@ impl PolicySync {
     /// Those of the store.
     pub(crate) fn before(&self, revision: u64) -> Result<Policy, Box<Status>> {
         let mut policy = Policy::new();
-        for (kind, objects) in &self.kinds {
+        for Kind { kind, objects, .. } in &self.kinds {
             let changed = objects.before(revision)?;
             for (_, object) in changed.into_iter().flat_map(|changed| changed.objects) {
                 // What can't be read granted nothing.
@@ -117,17 +142,6 @@ impl PolicySync {
             }
         }
         Ok(policy)
-    }
-
-    fn settled(&self) -> MutexGuard<'_, [u64; 4]> {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that everything of the kind in that place is in force that was stored at a revision.
-    fn settle(&self, place: usize, revision: u64) {
-        if let Some(settled) = self.settled().get_mut(place) {
-            *settled = revision.max(*settled);
-        }
     }
 
     /// Puts in force what is stored of one object now.
@@ -155,13 +169,13 @@ impl PolicySync {
 
     fn objects(&self, kind: RoleKind) -> &Objects {
         let [roles, cluster_roles, role_bindings, cluster_role_bindings] = &self.kinds;
-        let (_, objects) = match kind {
+        let found = match kind {
             RoleKind::Role => roles,
             RoleKind::ClusterRole => cluster_roles,
             RoleKind::RoleBinding => role_bindings,
             RoleKind::ClusterRoleBinding => cluster_role_bindings,
         };
-        objects
+        &found.objects
     }
 
     /// Puts in force what memory knows of one object. What can't be read grants nothing.
@@ -205,7 +219,7 @@ impl PolicySync {
 
     async fn follow_once(&self) -> Result<(), Box<Status>> {
         let mut watches = Vec::with_capacity(self.kinds.len());
-        for (kind, objects) in &self.kinds {
+        for Kind { kind, objects, .. } in &self.kinds {
             let kind = *kind;
             let events = objects.watch("", ListOptions::endless_watch()).await?;
             watches.push(events.map(move |event| (kind, event)).boxed());
@@ -228,7 +242,7 @@ impl PolicySync {
     }
 
     async fn refresh_known(&self) -> Result<(), Box<Status>> {
-        for (_, objects) in &self.kinds {
+        for Kind { objects, .. } in &self.kinds {
             objects.ready().await?;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
