@@ -44,6 +44,20 @@ pub struct HostFeedbacks {
     pub get: HostFeedback,
 }
 
+impl HostFeedbacks {
+    /// Whether it refuses to be asked by either.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.get.is_refusal || self.head.is_refusal
+    }
+
+    /// How long it wants to be left alone: the longest that it said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.get.retry_after.max(self.head.retry_after)
+    }
+}
+
 impl HostFeedback {
     pub(crate) fn of_answer(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
         let asked = retry::retry_after(headers, now);

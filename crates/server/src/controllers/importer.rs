@@ -158,8 +158,7 @@ impl Importer {
     fn is_refusal(&self, asked: &ImageImportSpec, result: &ImageImportStatus) -> bool {
         is_refusal(&result.status, || {
             let host = host(asked.from.name.as_deref().unwrap_or_default());
-            let said = self.context.engine.client().feedback(&host);
-            said.get.is_refusal || said.head.is_refusal
+            self.context.engine.client().feedback(&host).is_refusal()
         })
     }
 

@@ -20,7 +20,7 @@ pub(super) fn keep(import: &mut ImageStreamImport, before: &ImageStream, now: &I
 }
 
 /// Leaves in an import the items for these tags, with their results, and its repository.
-pub(super) fn keep_tags(import: &mut ImageStreamImport, is_kept: impl Fn(&str) -> bool) {
+fn keep_tags(import: &mut ImageStreamImport, is_kept: impl Fn(&str) -> bool) {
     let (spec, results) = (&mut import.spec.images, &mut import.status.images);
     let is_kept: Vec<bool> = spec
         .iter()

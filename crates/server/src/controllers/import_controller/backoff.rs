@@ -22,8 +22,8 @@ pub(super) enum Kind {
 impl Kind {
     /// What the status of something that could not be imported tells of.
     pub(super) fn of_status(status: &Status) -> Self {
-        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().to_owned();
-        Self::of(&text(&status.reason), &text(&status.message))
+        let (reason, message) = (status.reason.as_deref(), status.message.as_deref());
+        Self::of(reason.unwrap_or_default(), message.unwrap_or_default())
     }
 
     /// What a status or a condition with this reason and message tells of.

@@ -347,14 +347,8 @@ impl ImportController {
         let outcome = &outcome.unwrap_or_else(|error| Err(errors::internal_error(error).into()));
         let now = Instant::now();
         let client = self.shared.context.engine.client();
-        let refuses = |host: &str| {
-            let said = client.feedback(host);
-            said.get.is_refusal || said.head.is_refusal
-        };
-        let asked_to_wait = |host: &str| {
-            let said = client.feedback(host);
-            said.get.retry_after.max(said.head.retry_after)
-        };
+        let refuses = |host: &str| client.feedback(host).is_refusal();
+        let asked_to_wait = |host: &str| client.feedback(host).retry_after();
         let answers = match outcome {
             Ok(import) => answers(import, refuses),
             Err(status) => {

@@ -76,9 +76,7 @@ impl Fixed {
         };
         Self(bytes.unwrap_or_else(hashed))
     }
-}
 
-impl Fixed {
     /// The digest, if it is one of this algorithm; as good as none otherwise.
     fn as_sha256(self) -> String {
         let hex = self.0.iter().map(|byte| format!("{byte:02x}"));
